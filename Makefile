@@ -1,0 +1,52 @@
+# The commands of the shop. Each makes .venv by itself, from hash-pinned requirements.
+
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+READY := .venv/.ready
+WORKERS ?= 2
+
+export PYTHONDONTWRITEBYTECODE :=
+
+.DEFAULT_GOAL := help
+.PHONY: up test lint protos bench requirements help
+
+up: $(READY)  ## start the shop: Postgres, services, Envoy (make up ARGS="--port 9000")
+	@exec $(BIN)/shop up $(ARGS)
+
+test: $(READY)  ## run the tests (make test ARGS="tests/catalog -k slug")
+	@exec $(BIN)/pytest -n $(WORKERS) $(ARGS)
+
+lint: $(READY)  ## style, types, imports, protos, migrations
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code protos
+	$(BIN)/python -m tools.protos --check
+	$(BIN)/python -m tools.lint_migrations
+
+protos: $(READY)  ## regenerate generated/ from protos/
+	$(BIN)/python -m tools.protos
+
+bench: $(READY)  ## load the shop and print ratios
+	@exec $(BIN)/python -m bench $(ARGS)
+
+requirements: $(READY)  ## pin requirements*.in anew (make requirements ARGS=--upgrade)
+	@for name in requirements-uv requirements requirements-dev; do \
+	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-emit-find-links --custom-compile-command "make requirements" \
+	    $(ARGS) $$name.in --output-file $$name.txt || exit 1; \
+	done
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# An environment that was moved here from another folder does not work: its stamp names its home.
+ifneq ($(lastword $(shell cat $(READY) 2>/dev/null)),$(CURDIR)/.venv)
+.PHONY: $(READY)
+endif
+
+$(READY): requirements-uv.txt requirements.txt requirements-dev.txt pyproject.toml tools/venv.py
+	@$(PYTHON) tools/venv.py

@@ -1,0 +1,1 @@
+"""The `shop` command: starts, migrates and fills the shop on one machine."""
