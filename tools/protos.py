@@ -1,0 +1,191 @@
+"""Writes generated/ from protos/, or proves that it is fresh and breaks no client.
+
+`python -m tools.protos` rewrites everything this module owns under generated/:
+
+- `shop/**` and `buf/**`: messages (`*_pb2.py`), servicers and stubs (`*_pb2_grpc.py`) and their types
+  (`*.pyi`; the stubs are typed for grpc.aio). Google's own messages come from googleapis-common-protos.
+- `shop.binpb`: the descriptor set with everything imported, plus google.rpc's error details, which Envoy
+  needs to print errors. Of the comments it keeps ours: documentation is made from them.
+
+`--check` fails when generated/ is not what protos/ makes. `--breaking` fails when it breaks clients of the
+version before: of HEAD, or of HEAD's parent when HEAD has the contract as it is now.
+"""
+
+from __future__ import annotations
+
+import argparse
+import filecmp
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from google.protobuf import descriptor_pb2
+
+ROOT = Path(__file__).resolve().parent.parent
+GENERATED = ROOT / "generated"
+DESCRIPTORS = "shop.binpb"
+OWNED = ("shop", "buf", DESCRIPTORS)
+OUR_PACKAGE = "shop/"
+# Whatever is not ours and not in googleapis-common-protos has to be generated too.
+ALSO_GENERATED = ("buf/validate/validate.proto",)
+INCLUDES = ("protos", "third_party/googleapis", "third_party/protovalidate")
+# The tools that were installed beside this Python come first.
+PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+
+
+def run(*command: str | Path) -> None:
+    """Run a tool in the repository; its own output says what is wrong, so only its status is kept."""
+    result = subprocess.run(command, cwd=ROOT, env=os.environ | {"PATH": PATH}, check=False)
+    if result.returncode:
+        raise SystemExit(result.returncode)
+
+
+def describe(target: Path) -> descriptor_pb2.FileDescriptorSet:
+    """Write the descriptor set to `target` and return it."""
+    run(tool("buf"), "build", "--as-file-descriptor-set", "--output", f"{target}#format=binpb")
+    files = descriptor_pb2.FileDescriptorSet.FromString(target.read_bytes())
+    for file in files.file:
+        keep_comments(file)
+    target.write_bytes(files.SerializeToString(deterministic=True))
+    return files
+
+
+def keep_comments(file: descriptor_pb2.FileDescriptorProto) -> None:
+    """Reduce the source info of a file to our comments; positions in the text serve nobody here."""
+    commented = [
+        descriptor_pb2.SourceCodeInfo.Location(
+            path=location.path, leading_comments=location.leading_comments
+        )
+        for location in file.source_code_info.location
+        if location.leading_comments and file.name.startswith(OUR_PACKAGE)
+    ]
+    file.ClearField("source_code_info")
+    if commented:
+        file.source_code_info.location.extend(commented)
+
+
+def generate(folder: Path) -> None:
+    """Write everything owned by this module into an existing, empty folder."""
+    files = describe(folder / DESCRIPTORS).file
+    ours = [file for file in files if file.name.startswith(OUR_PACKAGE)]
+    services = [file.name for file in ours if file.service]
+    protoc = [sys.executable, "-m", "grpc_tools.protoc", *(f"-I{path}" for path in INCLUDES)]
+    run(
+        *protoc,
+        f"--plugin=protoc-gen-mypy={tool('protoc-gen-mypy')}",
+        f"--python_out={folder}",
+        f"--mypy_out=quiet:{folder}",
+        *(file.name for file in ours),
+        *ALSO_GENERATED,
+    )
+    run(
+        *protoc,
+        f"--plugin=protoc-gen-mypy_grpc={tool('protoc-gen-mypy_grpc')}",
+        f"--grpc_python_out={folder}",
+        f"--mypy_grpc_out=quiet,async_only:{folder}",
+        *services,
+    )
+
+
+def tool(name: str) -> str:
+    """Path of an installed tool. Exits when it is missing."""
+    found = shutil.which(name, path=PATH)
+    if found is None:
+        raise SystemExit(f"{name} is not installed beside {sys.executable}: run make protos")
+    return found
+
+
+def contents(folder: Path) -> set[Path]:
+    """The generated files below a folder, relative to it."""
+    found = {
+        path.relative_to(folder)
+        for name in OWNED
+        for path in [folder / name, *(folder / name).rglob("*")]
+        if path.is_file() and path.suffix != ".pyc"
+    }
+    return found
+
+
+def install(fresh: Path) -> None:
+    """Make generated/ hold what `fresh` holds. Files that have not changed are left untouched."""
+    wanted = contents(fresh)
+    for path in contents(GENERATED) - wanted:
+        (GENERATED / path).unlink()
+    for path in sorted(wanted):
+        target = GENERATED / path
+        if not (target.exists() and filecmp.cmp(fresh / path, target, shallow=False)):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(fresh / path, target)
+
+
+def check(fresh: Path) -> None:
+    """Exit with status 1, naming the files, when generated/ differs from `fresh`."""
+    wanted, present = contents(fresh), contents(GENERATED)
+    stale = {
+        path
+        for path in wanted & present
+        if not filecmp.cmp(fresh / path, GENERATED / path, shallow=False)
+    }
+    verdicts = {"changed": stale, "missing": wanted - present, "left over": present - wanted}
+    lines = [
+        f"  {verdict}: generated/{path}"
+        for verdict, paths in verdicts.items()
+        for path in sorted(paths)
+    ]
+    if lines:
+        print("generated/ is not what protos/ makes; run `make protos` and commit:", *lines, sep="\n")
+        raise SystemExit(1)
+
+
+def committed(revision: str) -> bytes | None:
+    """The descriptor set at a git revision; None where there is none (or no git)."""
+    try:
+        result = subprocess.run(
+            ["git", "show", f"{revision}:generated/{DESCRIPTORS}"],
+            cwd=ROOT,
+            capture_output=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        return None
+    return result.stdout if result.returncode == 0 else None
+
+
+def breaking() -> None:
+    """Exit with status 1 when protos/ breaks clients of the version before (buf's WIRE_JSON rules)."""
+    current = (GENERATED / DESCRIPTORS).read_bytes()
+    before = committed("HEAD")
+    if before == current:
+        before = committed("HEAD^")
+    if before is None:
+        print("no earlier contract to compare with")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        against = Path(folder, DESCRIPTORS)
+        against.write_bytes(before)
+        run(tool("buf"), "breaking", "protos", "--against", against)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tools.protos", description=__doc__.split("\n")[0])
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--check", action="store_true", help="fail when generated/ is not fresh")
+    mode.add_argument("--breaking", action="store_true", help="fail when clients would break")
+    arguments = parser.parse_args()
+    if arguments.breaking:
+        breaking()
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        fresh = Path(folder)
+        generate(fresh)
+        if arguments.check:
+            check(fresh)
+        else:
+            install(fresh)
+
+
+if __name__ == "__main__":
+    main()
