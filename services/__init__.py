@@ -1,0 +1,1 @@
+"""The five services of the shop, and the kit they share."""

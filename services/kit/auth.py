@@ -1,0 +1,231 @@
+"""Who calls: access tokens of users (ES256 JWT, RFC 9068 in spirit) and credentials of services.
+
+Nothing in a token chooses how it is verified: the algorithm is fixed, and `kid` only selects among the keys
+that the users service publishes; `jwk`, `jku` and `x5u` headers are not read (RFC 8725).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+from uuid import UUID
+
+import jwt
+
+from services.kit import errors, logs
+from services.kit.call import Caller
+from shop.errors.v1 import reason_pb2
+from shop.options.v1 import access_pb2
+
+log = logs.logger("auth")
+
+AUDIENCE = "shop"
+ALGORITHM = "ES256"
+LONGEST_TOKEN = 4096
+CLAIMS = ["iss", "aud", "sub", "role", "sid", "iat", "exp", "jti"]
+ROLES = {
+    "CUSTOMER": access_pb2.ACCESS_CUSTOMER,
+    "STAFF": access_pb2.ACCESS_STAFF,
+    "ADMIN": access_pb2.ACCESS_ADMIN,
+}
+
+SERVICE_AUDIENCE = "shop-services"
+SERVICE_ALGORITHM = "HS256"
+SERVICE_HEADER = "x-shop-service-token"
+SERVICE_TOKEN_SECONDS = 300
+
+FetchKeys = Callable[[], Awaitable[Mapping[str, Any]]]
+
+
+class Keys:
+    """The public keys that access tokens are signed with, by `kid`, as the users service publishes them."""
+
+    def __init__(self, fetch: FetchKeys, *, least_seconds_between: float = 5.0) -> None:
+        self._fetch = fetch
+        self._least = least_seconds_between
+        self._asked = float("-inf")
+        self._asking = asyncio.Lock()
+        self._keys: dict[str, Any] = {}
+        self.generation = 0
+
+    async def get(self, kid: str) -> Any | None:
+        """The key named `kid`, asking for the set again when it is not known (at most every few seconds).
+
+        None when there is no such key. Raises UNAVAILABLE when no key has ever been had.
+        """
+        if kid not in self._keys:
+            async with self._asking:
+                if kid not in self._keys and time.monotonic() - self._asked >= self._least:
+                    await self.refresh()
+            if not self._keys:
+                raise errors.unavailable("Access tokens cannot be verified at the moment.")
+        return self._keys.get(kid)
+
+    async def refresh(self) -> None:
+        """Ask for the key set; keys that are gone are forgotten. A failure keeps what is known."""
+        self._asked = time.monotonic()
+        try:
+            keys = jwt.PyJWKSet.from_dict(dict(await self._fetch())).keys
+        except Exception as error:
+            log.warning("the token keys could not be fetched", error=type(error).__name__)
+            return
+        found = {key.key_id: key.key for key in keys if key.key_id is not None}
+        if found.keys() != self._keys.keys():
+            self._keys = found
+            self.generation += 1
+
+    async def refresh_forever(self, seconds: float = 60.0) -> None:
+        """Keep the set fresh; for a background task."""
+        while True:
+            await self.refresh()
+            await asyncio.sleep(seconds if self._keys else 1.0)
+
+
+class AccessTokens:
+    """Verifies access tokens; one that was verified is known by its hash until it expires."""
+
+    def __init__(self, keys: Keys, *, issuer: str, remembered: int = 10_000) -> None:
+        self._keys = keys
+        self._issuer = issuer
+        self._remembered = remembered
+        self._generation = keys.generation
+        self._known: dict[bytes, tuple[Caller, float]] = {}
+
+    async def verify(self, token: str) -> Caller:
+        """Who `token` speaks for. Raises UNAUTHENTICATED: TOKEN_INVALID or TOKEN_EXPIRED."""
+        if self._generation != self._keys.generation:
+            self._known.clear()
+            self._generation = self._keys.generation
+        digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+        known = self._known.get(digest)
+        if known is not None:
+            caller, expires = known
+            if time.time() < expires:
+                return caller
+            del self._known[digest]
+            raise _expired()
+        caller, expires = await self._verify(token)
+        if len(self._known) >= self._remembered:
+            del self._known[next(iter(self._known))]
+        self._known[digest] = caller, expires
+        return caller
+
+    async def _verify(self, token: str) -> tuple[Caller, float]:
+        if len(token) > LONGEST_TOKEN:
+            raise _refused()
+        try:
+            kid = jwt.get_unverified_header(token).get("kid")
+            key = await self._keys.get(kid) if isinstance(kid, str) else None
+            if key is None:
+                raise _refused()
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=[ALGORITHM],
+                audience=AUDIENCE,
+                issuer=self._issuer,
+                options={"require": CLAIMS, "strict_aud": True},
+            )
+            caller = Caller(
+                user_id=UUID(claims["sub"]),
+                role=ROLES[claims["role"]],
+                session_id=UUID(claims["sid"]),
+            )
+            return caller, float(claims["exp"])
+        except jwt.ExpiredSignatureError:
+            raise _expired() from None
+        except (jwt.PyJWTError, KeyError, ValueError, TypeError, AttributeError, RecursionError):
+            raise _refused() from None
+
+
+def _refused() -> errors.ServiceError:
+    return errors.unauthenticated(
+        reason_pb2.REASON_TOKEN_INVALID, "The access token is not valid: sign in again."
+    )
+
+
+def _expired() -> errors.ServiceError:
+    return errors.unauthenticated(
+        reason_pb2.REASON_TOKEN_EXPIRED, "The access token has expired: refresh it."
+    )
+
+
+class ServiceCredential:
+    """What services show each other: a short-lived HS256 JWT under the secret that all of them share."""
+
+    def __init__(self, service: str, secret: str) -> None:
+        self._service = service
+        self._secret = secret
+        self._own: tuple[str, float] = ("", 0.0)
+        self._known: dict[str, tuple[Caller, float]] = {}
+
+    def token(self) -> str:
+        """This service's credential, made anew while the last one still has half its life."""
+        token, renew = self._own
+        now = time.time()
+        if now < renew:
+            return token
+        claims = {
+            "iss": self._service,
+            "aud": SERVICE_AUDIENCE,
+            "iat": int(now),
+            "exp": int(now) + SERVICE_TOKEN_SECONDS,
+        }
+        token = jwt.encode(claims, self._secret, algorithm=SERVICE_ALGORITHM)
+        self._own = token, now + SERVICE_TOKEN_SECONDS / 2
+        return token
+
+    def verify(self, token: str) -> Caller:
+        """The service that shows `token`. Raises UNAUTHENTICATED (SERVICE_CREDENTIAL_INVALID)."""
+        known = self._known.get(token)
+        if known is not None and time.time() < known[1]:
+            return known[0]
+        try:
+            claims = jwt.decode(
+                token,
+                self._secret,
+                algorithms=[SERVICE_ALGORITHM],
+                audience=SERVICE_AUDIENCE,
+                options={"require": ["iss", "aud", "iat", "exp"], "strict_aud": True},
+            )
+        except (jwt.PyJWTError, ValueError, RecursionError):
+            raise errors.unauthenticated(
+                reason_pb2.REASON_SERVICE_CREDENTIAL_INVALID,
+                "This method is for services of the shop, and the credential is not valid.",
+            ) from None
+        caller = Caller(service=str(claims["iss"]))
+        self._known = {key: value for key, value in self._known.items() if value[1] > time.time()}
+        self._known[token] = caller, float(claims["exp"])
+        return caller
+
+
+class Authenticator:
+    """Turns a call's metadata into its caller."""
+
+    def __init__(
+        self,
+        tokens: AccessTokens,
+        credential: ServiceCredential,
+        *,
+        check_session: Callable[[Caller], Awaitable[None]] | None = None,
+    ) -> None:
+        """`check_session` raises UNAUTHENTICATED (SESSION_ENDED) when the caller's session is over."""
+        self._tokens = tokens
+        self._credential = credential
+        self.check_session = check_session
+
+    async def user(self, authorization: str) -> Caller:
+        """The user behind an `authorization` header (RFC 6750). Raises UNAUTHENTICATED."""
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise errors.unauthenticated(
+                reason_pb2.REASON_TOKEN_INVALID, "Send `authorization: Bearer <access token>`."
+            )
+        return await self._tokens.verify(token.strip())
+
+    def service(self, token: str) -> Caller:
+        """The service behind an `x-shop-service-token` header. Raises UNAUTHENTICATED."""
+        return self._credential.verify(token)

@@ -1,0 +1,32 @@
+"""Prometheus metrics of a service: rate, errors and duration of each method, and the pool's use."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram, start_http_server
+
+from services.kit.settings import host_and_port
+
+RPC_SECONDS = Histogram(
+    "shop_rpc_duration_seconds",
+    "Time that a call took in this service.",
+    ["method"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+)
+RPC_TOTAL = Counter("shop_rpc_total", "Calls by their status.", ["method", "code"])
+RPC_IN_FLIGHT = Gauge("shop_rpc_in_flight", "Calls that are being answered now.")
+POOL_IN_USE = Gauge("shop_db_connections_in_use", "Database connections that are lent out now.")
+POOL_REFUSED = Counter("shop_db_pool_refused_total", "Times that no connection came free in time.")
+OUTBOX_DELIVERED = Counter("shop_outbox_delivered_total", "Outbox rows delivered.", ["topic"])
+OUTBOX_FAILED = Counter("shop_outbox_failed_total", "Deliveries that failed and wait.", ["topic"])
+OUTBOX_LAG = Histogram(
+    "shop_outbox_lag_seconds",
+    "Time from the commit of an outbox row to its delivery.",
+    buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30, 60, 300),
+)
+
+
+def serve(listen: str) -> None:
+    """Answer Prometheus on `host:port`, from a thread of its own; "" is nowhere."""
+    if listen:
+        host, port = host_and_port(listen)
+        start_http_server(port, addr=host)

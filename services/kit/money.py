@@ -1,0 +1,63 @@
+"""Money: `google.type.Money` outside, integer minor units and an ISO 4217 code inside. Never a float."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from google.type import money_pb2
+from iso4217 import Currency
+
+from services.kit import errors
+
+NANOS_PER_UNIT = 1_000_000_000
+# The most that a bigint column should ever hold of one amount: sums over a long order stay far from overflow.
+LARGEST_AMOUNT = 10**15
+
+
+@cache
+def exponent(currency: str) -> int:
+    """Decimal places of a currency's minor unit (JPY 0, USD 2, KWD 3). Raises KeyError for no currency.
+
+    Funds, metals and test codes have no minor unit in ISO 4217 and cannot be charged: KeyError too.
+    """
+    try:
+        places = Currency(currency).exponent
+    except ValueError:
+        raise KeyError(currency) from None
+    if places is None:
+        raise KeyError(currency)
+    return int(places)
+
+
+def to_minor(money: money_pb2.Money, field: str) -> int:
+    """Minor units of `money`. Raises INVALID_ARGUMENT naming `field`: unknown currency, or too many decimals."""
+    try:
+        places = exponent(money.currency_code)
+    except KeyError:
+        raise errors.invalid_field(
+            f"{field}.currency_code",
+            "must be the ISO 4217 code of a currency in use, for example USD",
+        ) from None
+    if money.units * money.nanos < 0 or abs(money.nanos) >= NANOS_PER_UNIT:
+        raise errors.invalid_field(
+            f"{field}.nanos", "must have the sign of units and stay below 1000000000"
+        )
+    nanos_per_minor = NANOS_PER_UNIT // 10**places
+    if money.nanos % nanos_per_minor:
+        raise errors.invalid_field(
+            f"{field}.nanos", f"{money.currency_code} has {places} decimal places"
+        )
+    amount = money.units * 10**places + money.nanos // nanos_per_minor
+    if abs(amount) > LARGEST_AMOUNT:
+        raise errors.invalid_field(f"{field}.units", "is more than can be handled")
+    return int(amount)
+
+
+def from_minor(amount: int, currency: str) -> money_pb2.Money:
+    """`amount` minor units of `currency` as a message."""
+    scale = 10 ** exponent(currency)
+    units, rest = divmod(abs(amount), scale)
+    nanos = rest * (NANOS_PER_UNIT // scale)
+    if amount < 0:
+        units, nanos = -units, -nanos
+    return money_pb2.Money(currency_code=currency, units=units, nanos=nanos)

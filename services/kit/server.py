@@ -1,0 +1,168 @@
+"""A gRPC server: methods in their layers, health that means readiness, reflection, and a drain at SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+import uvloop
+from google.protobuf import descriptor_pool
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_health.v1.health_pb2 import HealthCheckResponse
+from grpc_reflection.v1alpha import reflection
+
+from services.kit import interceptors, logs, metrics, tasks
+from services.kit.interceptors import Layer, Method
+from services.kit.settings import ServiceSettings
+
+log = logs.logger("server")
+
+# Bodies over 64 KiB are refused at the edge; batches between services may be larger.
+LARGEST_MESSAGE = 1 << 20
+PROBE_SECONDS = 0.5
+
+OPTIONS = [
+    # Two processes must never share a port silently.
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", LARGEST_MESSAGE),
+    ("grpc.max_metadata_size", 16 * 1024),
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+]
+
+
+class _Registry:
+    """Stands in for a server in the generated `add_…_to_server` functions, and keeps what they register."""
+
+    def __init__(self) -> None:
+        self.services: dict[str, dict[str, Any]] = {}
+
+    def add_generic_rpc_handlers(self, handlers: Any) -> None:
+        """The same handlers come by name below."""
+
+    def add_registered_method_handlers(self, service: str, handlers: dict[str, Any]) -> None:
+        self.services[service] = handlers
+
+
+class Server:
+    """One process of one service."""
+
+    def __init__(
+        self,
+        listen: str,
+        layers: list[Layer],
+        *,
+        ready: Callable[[], Awaitable[bool]],
+        concurrent_rpcs: int = 256,
+        drain_seconds: float = 5.0,
+    ) -> None:
+        """`ready` tells whether calls can be answered now; it is asked twice a second."""
+        self._layers = layers
+        self._ready = ready
+        self._drain_seconds = drain_seconds
+        self._server = grpc.aio.server(maximum_concurrent_rpcs=concurrent_rpcs, options=OPTIONS)
+        self._names: list[str] = []
+        self._work: list[tuple[str, Callable[[], Awaitable[None]]]] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._health = health.aio.HealthServicer()
+        self.port = self._server.add_insecure_port(listen)
+
+    @classmethod
+    def of(
+        cls, settings: ServiceSettings, layers: list[Layer], *, ready: Callable[[], Awaitable[bool]]
+    ) -> Server:
+        """A server as the settings describe it."""
+        return cls(
+            settings.listen,
+            layers,
+            ready=ready,
+            concurrent_rpcs=settings.concurrent_rpcs,
+            drain_seconds=settings.drain_seconds,
+        )
+
+    def add(self, register: Callable[[Any, Any], None], servicer: Any) -> None:
+        """Serve `servicer`; `register` is the generated `add_…Servicer_to_server`."""
+        registry = _Registry()
+        register(servicer, registry)
+        for service, handlers in registry.services.items():
+            descriptor = descriptor_pool.Default().FindServiceByName(service)
+            wrapped = {
+                name: self._wrap(Method.of(descriptor.methods_by_name[name]), handler)
+                for name, handler in handlers.items()
+            }
+            generic = grpc.method_handlers_generic_handler(service, wrapped)
+            self._server.add_generic_rpc_handlers((generic,))
+            self._names.append(service)
+
+    def _wrap(self, method: Method, handler: Any) -> Any:
+        if handler.unary_unary is None:
+            raise NotImplementedError(f"{method.path} is a stream")
+        return grpc.unary_unary_rpc_method_handler(
+            interceptors.compose(method, handler.unary_unary, self._layers),
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+
+    def background(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Run `work` beside the calls for as long as the server runs."""
+        self._work.append((name, work))
+
+    async def start(self) -> None:
+        """Listen. Calls are answered from now on; health follows `ready`."""
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        names = (*self._names, "grpc.health.v1.Health", reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server)
+        await self._server.start()
+        self._tasks = [asyncio.create_task(self._probe())] + [
+            asyncio.create_task(tasks.forever(name, work)) for name, work in self._work
+        ]
+
+    async def stop(self) -> None:
+        """Stop taking calls, let those in flight finish, end the background work."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(self._drain_seconds)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def run(self) -> None:
+        """Start, and stop at SIGTERM or SIGINT."""
+        asked = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, asked.set)
+        await self.start()
+        log.info("serving", port=self.port)
+        await asked.wait()
+        log.info("draining")
+        await self.stop()
+
+    async def _probe(self) -> None:
+        shown = None
+        while True:
+            status = (
+                HealthCheckResponse.SERVING
+                if await self._ready()
+                else HealthCheckResponse.NOT_SERVING
+            )
+            if status != shown:
+                log.info("health", status=HealthCheckResponse.ServingStatus.Name(status))
+                for name in ("", *self._names):
+                    await self._health.set(name, status)
+                shown = status
+            await asyncio.sleep(PROBE_SECONDS)
+
+
+def start_process(settings: ServiceSettings) -> None:
+    """What every process does first: logs and metrics."""
+    logs.configure(settings.service, form=settings.log_format, level=settings.log_level)
+    metrics.serve(settings.metrics_listen)
+
+
+def run(main: Callable[[], Any]) -> None:
+    """Run a service's `main` to its end on uvloop."""
+    uvloop.run(main())

@@ -1,0 +1,106 @@
+"""Settings of a service from environment variables, each of which may be its own or shared by all.
+
+The field `database_url` of the users service is read from, in this order, `SHOP_USERS_DATABASE_URL`,
+`SHOP_USERS_DATABASE_URL_FILE` (the name of a file that holds the value), `SHOP_DATABASE_URL` and
+`SHOP_DATABASE_URL_FILE`. What is missing or malformed is named, with the variable to set.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+
+class SettingsError(Exception):
+    """The environment does not make a runnable service; the text says which variable to set."""
+
+
+class _Environment(PydanticBaseSettingsSource):
+    """Looks each field up under the service's own prefix, then under the shared one."""
+
+    def __init__(self, settings: type[BaseSettings], prefixes: list[str]) -> None:
+        super().__init__(settings)
+        self._prefixes = prefixes
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        for prefix in self._prefixes:
+            name = prefix + field_name.upper()
+            if name in os.environ:
+                return os.environ[name], field_name, False
+            if f"{name}_FILE" in os.environ:
+                text = Path(os.environ[f"{name}_FILE"]).read_text()
+                return text.strip(), field_name, False
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        found = {}
+        for name, field in self.settings_cls.model_fields.items():
+            value, _, _ = self.get_field_value(field, name)
+            if value is not None:
+                found[name] = value
+        return found
+
+
+class ServiceSettings(BaseSettings):
+    """What every service can be told. A service's own `Settings` subclass names the service and adds fields."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid")
+
+    service: Literal["users", "catalog", "cart", "order", "payment"]
+    env: Literal["development", "production"] = "development"
+    database_url: SecretStr = Field(description="postgresql://role:password@host:port/database")
+    database_connections: int = Field(
+        10, ge=1, le=200, description="most connections of this process"
+    )
+    listen: str = Field(description="host:port of the gRPC server; port 0 takes a free one")
+    metrics_listen: str = Field("", description="host:port of the Prometheus page; empty: none")
+    service_secret: SecretStr = Field(
+        min_length=32, description="signs the credential that services show each other"
+    )
+    issuer: str = Field("shop", description="`iss` of access tokens")
+    public_url: str = Field("http://127.0.0.1:8000", description="where clients reach the edge")
+    log_format: Literal["json", "pretty"] = "json"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    concurrent_rpcs: int = Field(256, ge=1, description="calls at once; more are refused at once")
+    drain_seconds: float = Field(5.0, ge=0, description="time that calls in flight get at shutdown")
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], *args: Any, **kwargs: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        service = settings_cls.model_fields["service"].default
+        own = _Environment(settings_cls, [f"SHOP_{service.upper()}_", "SHOP_"])
+        return kwargs["init_settings"], own
+
+    @classmethod
+    def load(cls, **given: Any) -> Self:
+        """The settings; `given` wins over the environment. Raises SettingsError."""
+        try:
+            return cls(**given)
+        except ValidationError as error:
+            service = cls.model_fields["service"].default
+            raise SettingsError(_explain(error, f"SHOP_{service.upper()}_")) from None
+        except OSError as error:
+            raise SettingsError(f"{error.filename}: {error.strerror}") from None
+
+
+def _explain(error: ValidationError, prefix: str) -> str:
+    lines = []
+    for problem in error.errors(include_input=False, include_url=False):
+        name = str(problem["loc"][0]) if problem["loc"] else ""
+        own, shared = f"{prefix}{name.upper()}", f"SHOP_{name.upper()}"
+        lines.append(f"set {own} (or {shared}, or {own}_FILE): {problem['msg']}")
+    return "\n".join(lines)
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    """`127.0.0.1:8001` or `[::1]:8001` in its two parts. Raises SettingsError."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdigit() or int(port) > 65535:
+        raise SettingsError(f"{address!r} is not host:port")
+    return host, int(port)

@@ -1,0 +1,38 @@
+"""Background work of a service: it is started again when it fails, and ended at shutdown."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from services.kit import logs
+
+log = logs.logger("tasks")
+
+LONGEST_PAUSE_SECONDS = 30.0
+
+
+async def forever(name: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Run `work`; when it raises, log that and run it again after a pause that grows while it keeps failing."""
+    pause = 0.5
+    while True:
+        began = asyncio.get_running_loop().time()
+        try:
+            await work()
+        except Exception as error:
+            log.warning("background work failed", task=name, error=type(error).__name__)
+        if asyncio.get_running_loop().time() - began > LONGEST_PAUSE_SECONDS:
+            pause = 0.5
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+
+def every(seconds: float, work: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[None]]:
+    """Work that does `work` again and again, with `seconds` between."""
+
+    async def repeat() -> None:
+        while True:
+            await work()
+            await asyncio.sleep(seconds)
+
+    return repeat
