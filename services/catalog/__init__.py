@@ -1,0 +1,1 @@
+"""The catalogue: products, variants, categories, and the stock of each variant."""

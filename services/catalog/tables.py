@@ -1,0 +1,174 @@
+"""The tables of the catalogue, as its statements and migrations see them.
+
+What the database itself refuses: negative stock, more reserved than there is (unless backorders are allowed),
+two products of one slug, two variants of one SKU, two variants of a product with the same options.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSVECTOR
+
+from services.kit import idempotency
+
+metadata = sa.MetaData(
+    schema="catalog",
+    naming_convention={"fk": "%(table_name)s_%(column_0_name)s_fkey", "pk": "%(table_name)s_pkey"},
+)
+
+Moment = sa.TIMESTAMP(timezone=True)
+
+
+def _life() -> list[sa.Column[object]]:
+    """The columns of a mutable resource: its version (the etag) and its times."""
+    return [
+        sa.Column("version", sa.Integer, nullable=False, server_default="1"),
+        sa.Column("create_time", Moment, nullable=False, server_default=sa.func.now()),
+        sa.Column("update_time", Moment, nullable=False, server_default=sa.func.now()),
+    ]
+
+
+categories = sa.Table(
+    "categories",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("slug", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("parent_id", sa.Uuid, sa.ForeignKey("catalog.categories.id")),
+    *_life(),
+    sa.Index("categories_slug", "slug", unique=True),
+    sa.Index("categories_parent_id", "parent_id"),
+    sa.Index("categories_name", "name", "id"),
+)
+
+products = sa.Table(
+    "products",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("slug", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("state", sa.SmallInteger, nullable=False),
+    sa.Column("category_ids", ARRAY(sa.Uuid), nullable=False),
+    sa.Column("attributes", JSONB, nullable=False),
+    sa.Column("media", JSONB, nullable=False),
+    sa.Column("default_variant_id", sa.Uuid, nullable=False),
+    # Of the default variant and of all variants, repeated here so that lists need no join to sort and search.
+    sa.Column("price", sa.BigInteger, nullable=False),
+    sa.Column("currency", sa.Text, nullable=False),
+    sa.Column("skus", sa.Text, nullable=False),
+    *_life(),
+    sa.Column(
+        "search",
+        TSVECTOR,
+        sa.Computed(
+            "setweight(to_tsvector('catalog.search', name), 'A')"
+            " || setweight(to_tsvector('catalog.search', skus), 'B')"
+            " || setweight(to_tsvector('catalog.search', description), 'C')",
+            persisted=True,
+        ),
+    ),
+    sa.CheckConstraint("state BETWEEN 1 AND 3", name="products_state"),
+    sa.Index("products_slug", "slug", unique=True),
+    # The orders of ListProducts. UUIDv7 grows with time, so `newest` is the id backwards.
+    sa.Index("products_newest", "state", "id"),
+    sa.Index("products_price", "state", "price", "id"),
+    sa.Index("products_name", "state", sa.text("left(lower(name), 100)"), "id"),
+    sa.Index("products_category_ids", "category_ids", postgresql_using="gin"),
+    sa.Index(
+        "products_attributes",
+        "attributes",
+        postgresql_using="gin",
+        postgresql_ops={"attributes": "jsonb_path_ops"},
+    ),
+    sa.Index("products_search", "search", postgresql_using="gin"),
+)
+
+variants = sa.Table(
+    "variants",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("product_id", sa.Uuid, sa.ForeignKey("catalog.products.id"), nullable=False),
+    sa.Column("sku", sa.Text, nullable=False),
+    sa.Column("options", JSONB, nullable=False),
+    sa.Column("price", sa.BigInteger, nullable=False),
+    sa.Column("currency", sa.Text, nullable=False),
+    sa.Column("compare_at_price", sa.BigInteger),
+    sa.Column("weight_grams", sa.Integer, nullable=False),
+    *_life(),
+    sa.CheckConstraint("price >= 0 AND compare_at_price >= 0", name="variants_prices"),
+    sa.Index("variants_sku", "sku", unique=True),
+    sa.Index("variants_options", "product_id", "options", unique=True),
+)
+
+# Apart from the variants, because it changes with every order: its rows are small, and have room to be
+# updated in place.
+stock = sa.Table(
+    "stock",
+    metadata,
+    sa.Column(
+        "variant_id",
+        sa.Uuid,
+        sa.ForeignKey("catalog.variants.id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    sa.Column("on_hand", sa.Integer, nullable=False),
+    sa.Column("reserved", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("allow_backorder", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.CheckConstraint("reserved >= 0", name="stock_reserved"),
+    # On hand below zero is what is owed to backorders.
+    sa.CheckConstraint(
+        "allow_backorder OR (on_hand >= 0 AND reserved <= on_hand)", name="stock_enough"
+    ),
+    postgresql_with={"fillfactor": "70"},
+)
+
+# The ledger: the changes of a variant add up to what is on hand. It outlives the variant.
+stock_movements = sa.Table(
+    "stock_movements",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("variant_id", sa.Uuid, nullable=False),
+    sa.Column("change", sa.Integer, nullable=False),
+    sa.Column("on_hand", sa.Integer, nullable=False),
+    sa.Column("reason", sa.SmallInteger, nullable=False),
+    sa.Column("note", sa.Text, nullable=False, server_default=""),
+    sa.Column("user_id", sa.Uuid),
+    sa.Column("order_id", sa.Uuid),
+    sa.Column("create_time", Moment, nullable=False, server_default=sa.func.now()),
+    sa.CheckConstraint("change <> 0", name="stock_movements_change"),
+    sa.Index("stock_movements_variant_id", "variant_id", "id"),
+)
+
+reservations = sa.Table(
+    "reservations",
+    metadata,
+    sa.Column("order_id", sa.Uuid, primary_key=True),
+    sa.Column("state", sa.SmallInteger, nullable=False),
+    sa.Column("expire_time", Moment, nullable=False),
+    sa.Column("create_time", Moment, nullable=False, server_default=sa.func.now()),
+    sa.CheckConstraint("state BETWEEN 1 AND 4", name="reservations_state"),
+    # What the sweeper looks for: ACTIVE ones by the time they end.
+    sa.Index("reservations_expire_time", "expire_time", postgresql_where=sa.text("state = 1")),
+)
+
+reservation_lines = sa.Table(
+    "reservation_lines",
+    metadata,
+    sa.Column(
+        "order_id",
+        sa.Uuid,
+        sa.ForeignKey("catalog.reservations.order_id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    sa.Column("line", sa.SmallInteger, primary_key=True),
+    sa.Column("variant_id", sa.Uuid, nullable=False),
+    sa.Column("quantity", sa.Integer, nullable=False),
+    # The variant as it was when it was reserved: a `VariantSnapshot`, serialized.
+    sa.Column("snapshot", sa.LargeBinary, nullable=False),
+    sa.CheckConstraint("quantity > 0", name="reservation_lines_quantity"),
+    sa.Index("reservation_lines_variant_id", "variant_id"),
+)
+
+idempotency_keys = idempotency.table(metadata)
