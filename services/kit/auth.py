@@ -1,7 +1,7 @@
 """Who calls: access tokens of users (ES256 JWT, RFC 9068 in spirit) and credentials of services.
 
-Nothing in a token chooses how it is verified: the algorithm is fixed, and `kid` only selects among the keys
-that the users service publishes; `jwk`, `jku` and `x5u` headers are not read (RFC 8725).
+Nothing in a token chooses how it is verified: the algorithm is fixed, and `kid` only selects among
+the keys that the users service publishes; `jwk`, `jku` and `x5u` headers are not read (RFC 8725).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ FetchKeys = Callable[[], Awaitable[Mapping[str, Any]]]
 
 
 class Keys:
-    """The public keys that access tokens are signed with, by `kid`, as the users service publishes them."""
+    """The public keys of access tokens by `kid`, as the users service publishes them."""
 
     def __init__(self, fetch: FetchKeys, *, least_seconds_between: float = 5.0) -> None:
         self._fetch = fetch
@@ -52,7 +52,7 @@ class Keys:
         self.generation = 0
 
     async def get(self, kid: str) -> Any | None:
-        """The key named `kid`, asking for the set again when it is not known (at most every few seconds).
+        """The key named `kid`; an unknown one has the set fetched again, every few seconds.
 
         None when there is no such key. Raises UNAVAILABLE when no key has ever been had.
         """
@@ -154,7 +154,7 @@ def _expired() -> errors.ServiceError:
 
 
 class ServiceCredential:
-    """What services show each other: a short-lived HS256 JWT under the secret that all of them share."""
+    """What services show each other: a short-lived HS256 JWT under the secret they all share."""
 
     def __init__(self, service: str, secret: str) -> None:
         self._service = service
@@ -212,7 +212,7 @@ class Authenticator:
         *,
         check_session: Callable[[Caller], Awaitable[None]] | None = None,
     ) -> None:
-        """`check_session` raises UNAUTHENTICATED (SESSION_ENDED) when the caller's session is over."""
+        """`check_session` raises UNAUTHENTICATED (SESSION_ENDED) for a session that is over."""
         self._tokens = tokens
         self._credential = credential
         self.check_session = check_session

@@ -1,7 +1,7 @@
 """The call that is being answered: who calls, under which request id, until when.
 
-It is a context variable, set once by the outermost layer, so that logs, outgoing calls and transactions know
-of it without every function having to pass it on.
+It is a context variable, set once by the outermost layer, so that logs, outgoing calls and
+transactions know of it without every function having to pass it on.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Calling other services: one channel each, with the credential, the request id and a deadline on every call."""
+"""Calling other services: one channel each; every call has a credential, request id, deadline."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ def connect(
 ) -> grpc.aio.Channel:
     """A channel to `host:port`, or several separated by commas, between which calls are spread.
 
-    Calls of the `idempotent` methods (`package.Service/Method`) are tried again on UNAVAILABLE. A call is given
-    `seconds`, or what is left of the deadline of the call being answered, if that is less.
+    Calls of the `idempotent` methods (`package.Service/Method`) are tried again on UNAVAILABLE. A
+    call is given `seconds`, or what is left of the deadline of the call being answered, if that is
+    less.
     """
     names = [dict(zip(("service", "method"), path.split("/"), strict=True)) for path in idempotent]
     config: dict[str, Any] = {"loadBalancingConfig": [{"round_robin": {}}]}
@@ -81,7 +82,7 @@ class _Outgoing(grpc.aio.UnaryUnaryClientInterceptor):  # type: ignore[misc, unu
 
 
 def on_behalf_of_caller() -> tuple[tuple[str, str], ...]:
-    """Metadata that makes an outgoing call in the name of the user who made the call being answered."""
+    """Metadata that makes an outgoing call in the name of the user who is being answered."""
     authorization = call.current().authorization
     if not authorization:
         raise errors.internal()

@@ -1,8 +1,7 @@
-"""Postgres: SQLAlchemy Core writes the statements, once; asyncpg runs them.
+"""Postgres: the connections of a service, and the transactions of its calls.
 
-A `Statement` is a Core expression compiled when it is defined into SQL text and the order of its parameters.
-Running it costs what asyncpg costs (DECISIONS.md has the figures). A `Transaction` is one RPC's unit of work;
-it also carries the idempotency key of the call, which is stored with the effect or not at all.
+A `Transaction` is one RPC's unit of work; it also carries the idempotency key of the call, which is
+stored with the effect or not at all.
 """
 
 from __future__ import annotations
@@ -11,16 +10,17 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import asyncpg
 from google.protobuf.message import Message
-from sqlalchemy import ClauseElement, MetaData
-from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
+from sqlalchemy import MetaData
 
 from services.kit import call, errors, idempotency, metrics
+from services.kit.statements import Connection, Row, Statement
 
-Row = asyncpg.Record
+__all__ = ["Connection", "Database", "Row", "Statement", "Transaction"]
+
 Answer = TypeVar("Answer", bound=Message)
 ACQUIRE_SECONDS = 1.5
 CONNECT_SECONDS = 3.0
@@ -30,70 +30,6 @@ SESSION = {
     "idle_in_transaction_session_timeout": "5s",
     "jit": "off",
 }
-_DIALECT: Any = PGDialect_asyncpg(paramstyle="numeric_dollar")
-
-
-class Connection(Protocol):
-    """What a statement needs: an asyncpg connection, or a `Transaction`."""
-
-    async def fetch(self, query: str, *args: Any) -> list[Any]: ...
-    async def fetchrow(self, query: str, *args: Any) -> Any: ...
-    async def fetchval(self, query: str, *args: Any) -> Any: ...
-    async def execute(self, query: str, *args: Any) -> str: ...
-
-
-class Statement:
-    """A Core expression, compiled once. Lists go in as `= ANY(:ids)`; `IN (…)` would need a new text each time."""
-
-    __slots__ = ("_order", "sql")
-
-    def __init__(self, expression: ClauseElement) -> None:
-        compiled: Any = expression.compile(dialect=_DIALECT)
-        names = compiled.positiontup or []
-        literals = compiled.params
-        if compiled.post_compile_params or compiled.literal_execute_params:
-            raise ValueError("the statement's text depends on its parameters: use ANY(array)")
-        self.sql: str = compiled.string
-        required = {key for key, bind in compiled.binds.items() if bind.required}
-        # A parameter with a value in the expression (LIMIT 1, a constant) keeps it.
-        self._order = [(name, name in required, literals.get(name)) for name in names]
-
-    def arguments(self, values: dict[str, Any]) -> list[Any]:
-        """`values` in the order of the statement's `$1, $2, …`. Raises TypeError for a missing or extra name."""
-        try:
-            arguments = [
-                values[name] if required else values.get(name, literal)
-                for name, required, literal in self._order
-            ]
-        except KeyError as error:
-            raise TypeError(f"the statement needs the parameter {error}") from None
-        if len(values) > len(self._order):
-            raise TypeError(f"the statement takes {[name for name, _, _ in self._order]}")
-        return arguments
-
-    async def all(self, connection: Connection, /, **values: Any) -> list[Row]:
-        """Every row."""
-        return await connection.fetch(self.sql, *self.arguments(values))
-
-    async def first(self, connection: Connection, /, **values: Any) -> Row | None:
-        """The first row, or None."""
-        return await connection.fetchrow(self.sql, *self.arguments(values))
-
-    async def one(self, connection: Connection, /, **values: Any) -> Row:
-        """The first row of a statement that always has one (INSERT … RETURNING)."""
-        row = await connection.fetchrow(self.sql, *self.arguments(values))
-        if row is None:
-            raise LookupError("the statement returned no row")
-        return row
-
-    async def value(self, connection: Connection, /, **values: Any) -> Any:
-        """The first column of the first row, or None."""
-        return await connection.fetchval(self.sql, *self.arguments(values))
-
-    async def run(self, connection: Connection, /, **values: Any) -> int:
-        """The number of rows it touched."""
-        status = await connection.execute(self.sql, *self.arguments(values))
-        return int(status.rpartition(" ")[2])
 
 
 class Transaction:
@@ -121,10 +57,11 @@ class Transaction:
         self._replied: tuple[bytes, str, str] | None = None
 
     def reply(self, answer: Answer, *, location: str = "", subject: Any = "") -> Answer:
-        """Set what the call answers, inside the transaction: a repeated call with the same key gets the same.
+        """Say what the call answers, inside the transaction: a repeated call will get the same.
 
-        `location` is the new resource's path: the REST answer becomes 201 with that header. `subject` is the id
-        of the user whom the answer tells about, when that is not the caller: erasing them erases it.
+        `location` is the new resource's path: the REST answer becomes 201 with that header.
+        `subject` is the id of the user whom the answer tells about, when that is not the caller:
+        erasing them erases it.
         """
         current = call.current()
         current.location = location
@@ -167,7 +104,8 @@ class Database:
     ) -> Database:
         """Prepare a pool; it connects when first used, so a service starts while Postgres is away.
 
-        `metadata` holds the service's tables. `on_query` is called for each statement (tests count them).
+        `metadata` holds the service's tables. `on_query` is called for each statement (tests count
+        them).
         """
 
         async def prepare(connection: Any) -> None:
@@ -212,7 +150,7 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Any]:
-        """A connection for reads of one statement. Raises RESOURCE_EXHAUSTED when none comes free."""
+        """A connection for reads of one statement. Raises RESOURCE_EXHAUSTED if none comes free."""
         try:
             connection = await self._pool.acquire(timeout=ACQUIRE_SECONDS)
         except TimeoutError:
@@ -227,11 +165,12 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self, *, keyed: bool = True) -> AsyncIterator[Transaction]:
-        """One transaction (READ COMMITTED): committed at the end, rolled back when anything is raised.
+        """One transaction (READ COMMITTED): committed at the end, rolled back if anything raises.
 
-        The first transaction of a call that came with an idempotency key stores the key with its effect, so
-        its answer has to be given by `tx.reply`. A key that was used before raises `idempotency.Replay`.
-        `keyed=False` leaves the key alone: for answers that must not be stored, such as tokens.
+        The first transaction of a call that came with an idempotency key stores the key with its
+        effect, so its answer has to be given by `tx.reply`. A key that was used before raises
+        `idempotency.Replay`. `keyed=False` leaves the key alone: for answers that must not be
+        stored, such as tokens.
         """
         current = call.current_or_none() if keyed else None
         claim = current.claim if current is not None else None
@@ -245,7 +184,10 @@ class Database:
             current.claim = None
 
     async def listen(self, channel: str, heard: Callable[[str], None]) -> Any:
-        """A dedicated connection that calls `heard(payload)` for each NOTIFY on `channel`. Close it yourself."""
+        """A connection of its own that calls `heard(payload)` for each NOTIFY on `channel`.
+
+        It is the caller's to close.
+        """
         connection = await asyncpg.connect(
             self._url, timeout=CONNECT_SECONDS, server_settings=self._session
         )

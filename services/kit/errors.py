@@ -1,8 +1,8 @@
 """The errors of the API: a status code, a reason a program can read, and what to do about it.
 
-Anything may raise a `ServiceError`; the `errors` layer of `kit.interceptors` is the only place that turns
-one into a gRPC status. Reasons are the enum of `shop/errors/v1/reason.proto`; on the wire they lose the
-`REASON_` prefix and stand in a `google.rpc.ErrorInfo` of the domain "shop" (AIP-193).
+Anything may raise a `ServiceError`; the `errors` layer of `kit.interceptors` is the only place that
+turns one into a gRPC status. Reasons are the enum of `shop/errors/v1/reason.proto`; on the wire
+they lose the `REASON_` prefix and stand in a `google.rpc.ErrorInfo` of the domain "shop" (AIP-193).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LONGEST_DESCRIPTION = 200
 
 
 class FieldViolation(NamedTuple):
-    """One thing that is wrong with one request field; `field` is a path such as `items[0].quantity`."""
+    """What is wrong with one request field; `field` is a path such as `items[0].quantity`."""
 
     field: str
     description: str
@@ -96,13 +96,13 @@ def invalid_field(field: str, description: str) -> ServiceError:
     return invalid(FieldViolation(field, description))
 
 
-def not_found(resource: str, id: object) -> ServiceError:
+def not_found(resource: str, identifier: object) -> ServiceError:
     """NOT_FOUND: the resource is absent, or somebody else's (the answer is the same on purpose)."""
     return ServiceError(
         StatusCode.NOT_FOUND,
         reason_pb2.REASON_RESOURCE_NOT_FOUND,
         f"There is no such {resource}.",
-        metadata={"resource": resource, "id": str(id)[:100]},
+        metadata={"resource": resource, "id": str(identifier)[:100]},
     )
 
 
@@ -137,13 +137,13 @@ def etag_mismatch(current: str) -> ServiceError:
     return ServiceError(
         StatusCode.ABORTED,
         reason_pb2.REASON_ETAG_MISMATCH,
-        "The resource has changed since you read it: read it again, reapply your change, and retry.",
+        "The resource has changed since you read it: read it again, then repeat your change.",
         metadata={"etag": current},
     )
 
 
 def unavailable(message: str, *, seconds: float = 1.0) -> ServiceError:
-    """UNAVAILABLE: something this service needs does not answer; trying again after `seconds` helps."""
+    """UNAVAILABLE: something this service needs does not answer; `seconds` later it may."""
     return ServiceError(
         StatusCode.UNAVAILABLE,
         reason_pb2.REASON_DEPENDENCY_UNAVAILABLE,

@@ -13,7 +13,7 @@ def etag(row: Any) -> str:
 
 
 def check_etag(given: str, row: Any) -> None:
-    """Raise ABORTED when the client's etag is not the row's; an empty one means "whatever it is now".
+    """Raise ABORTED when the client's etag is not the row's; an empty one fits any row.
 
     The quotes and the weak mark of an HTTP `If-Match` value (RFC 9110, 8.8.3) are accepted.
     """

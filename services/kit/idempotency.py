@@ -1,12 +1,12 @@
 """Idempotency keys: a repeated call gets the first one's answer, and its effect happens once.
 
-The key is inserted in the transaction of the effect and gets the answer before the commit. So there is no
-moment in which one exists without the other, and a key in flight is held by its unique index: a second call
-waits for the first to commit (then replays) or to roll back (then runs), or gives up after the lock timeout.
-Errors are not stored: they changed nothing, and the next try may do better.
+The key is inserted in the transaction of the effect and gets the answer before the commit. So there
+is no moment in which one exists without the other, and a key in flight is held by its unique index:
+a second call waits for the first to commit (then replays) or to roll back (then runs), or gives up
+after the lock timeout. Errors are not stored: they changed nothing, and the next try may do better.
 
-The semantics are those of the IETF draft "The Idempotency-Key HTTP Header Field": same key and same request,
-same answer; same key and another request, refused. Keys are remembered for 24 hours.
+The semantics are those of the IETF draft "The Idempotency-Key HTTP Header Field": same key and same
+request, same answer; same key and another request, refused. Keys are remembered for 24 hours.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import asyncpg
 import sqlalchemy as sa
@@ -24,10 +24,8 @@ from sqlalchemy.dialects.postgresql import insert
 
 from services.kit.call import Caller, Claim
 from services.kit.errors import FieldViolation, ServiceError
+from services.kit.statements import Connection, Statement
 from shop.errors.v1 import reason_pb2
-
-if TYPE_CHECKING:
-    from services.kit.db import Connection
 
 TABLE = "idempotency_keys"
 LONGEST_KEY = 255
@@ -54,7 +52,7 @@ def table(metadata: sa.MetaData) -> sa.Table:
     )
 
 
-class Replay(Exception):
+class Replay(Exception):  # noqa: N818 - an outcome, not an error
     """The key was used before: this is what the first call answered."""
 
     def __init__(self, answer: Message, location: str) -> None:
@@ -66,11 +64,11 @@ class Replay(Exception):
 def claim(
     key: str, method: str, caller: Caller, raw: bytes, secret: bytes, answer: type[Message]
 ) -> Claim:
-    """What to store for `key`. Raises INVALID_ARGUMENT for a key that is no 1–255 printable characters.
+    """What to store for `key`. Raises INVALID_ARGUMENT unless it is 1 to 255 printable characters.
 
-    The fingerprint of the request is keyed by `secret`, because a request may hold a password. Callers who are
-    not signed in have no name to scope a key to, so theirs is scoped to the request itself: two strangers with
-    the same key never meet.
+    The fingerprint of the request is keyed by `secret`, because a request may hold a password.
+    Callers who are not signed in have no name to scope a key to, so theirs is scoped to the request
+    itself: two strangers with the same key never meet.
     """
     if not (0 < len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):
         raise ServiceError(
@@ -93,8 +91,6 @@ class Keys:
     """The statements on a service's table of keys."""
 
     def __init__(self, metadata: sa.MetaData) -> None:
-        from services.kit.db import Statement
-
         keys = metadata.tables[f"{metadata.schema}.{TABLE}"]
         same = sa.and_(
             keys.c.scope == sa.bindparam("scope"),
@@ -138,13 +134,13 @@ class Keys:
     async def claim(self, tx: Connection, claimed: Claim) -> None:
         """Take the key for this transaction.
 
-        Raises Replay when the key has an answer, INVALID_ARGUMENT when it came with another request, ABORTED
-        when the first call is still at it.
+        Raises Replay when the key has an answer, INVALID_ARGUMENT when it came with another
+        request, ABORTED when the first call is still at it.
         """
         where = {"scope": claimed.scope, "method": claimed.method, "key": claimed.key}
         try:
             if await self._claim.value(tx, **where, fingerprint=claimed.fingerprint):
-                return None
+                return
         except asyncpg.LockNotAvailableError:
             raise ServiceError(
                 StatusCode.ABORTED,
@@ -154,7 +150,8 @@ class Keys:
             ) from None
         row = await self._read.first(tx, **where)
         if row is None:  # forgotten between the two statements
-            return await self.claim(tx, claimed)
+            await self.claim(tx, claimed)
+            return
         if not hmac.compare_digest(row["fingerprint"], claimed.fingerprint):
             raise ServiceError(
                 StatusCode.INVALID_ARGUMENT,

@@ -1,8 +1,10 @@
-"""What happens around every method, in this order: observe, answer, authenticate, validate, idempotent, retry.
+"""What happens around every method, from the outside in.
 
-Each layer is a function from a method and its handler to a handler. They are put around a handler once, when
-it is registered (`kit.server`), and not looked up per call: an interceptor of grpc.aio would cost each call a
-continuation and a new handler object.
+observe, answer, authenticate, validate, idempotent, retry.
+
+Each layer is a function from a method and its handler to a handler. They are put around a handler
+once, when it is registered (`kit.server`), and not looked up per call: an interceptor of grpc.aio
+would cost each call a continuation and a new handler object.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import asyncpg
 import grpc
@@ -80,7 +82,7 @@ def compose(method: Method, handler: Handler, layers: list[Layer]) -> Handler:
 
 
 def stack(auth: Authenticator, *, secret: bytes) -> list[Layer]:
-    """The layers of every service, outermost first. `secret` keys the fingerprints of idempotency keys."""
+    """The layers of every service, outermost first; `secret` keys idempotency fingerprints."""
     return [observe, answer, authenticate(auth), validate, idempotent(secret), retry]
 
 
@@ -102,9 +104,7 @@ def observe(method: Method, handler: Handler) -> Handler:
         metrics.RPC_IN_FLIGHT.inc()
         code = "OK"
         try:
-            if left is not None:
-                return await handler(request, context)
-            async with asyncio.timeout(DEFAULT_SECONDS):
+            async with asyncio.timeout(DEFAULT_SECONDS if left is None else None):
                 return await handler(request, context)
         except grpc.aio.AbortError:
             code = CODES[context.code()]
@@ -130,8 +130,9 @@ def observe(method: Method, handler: Handler) -> Handler:
 def answer(method: Method, handler: Handler) -> Handler:
     """Turn whatever is raised into a status. Nobody else sets codes, and nothing of ours leaks out.
 
-    grpc.aio would send the text of any exception to the client. A CancelledError that does not come from the
-    client's own cancelling would leave the client waiting until its deadline, so it becomes UNAVAILABLE.
+    grpc.aio would send the text of any exception to the client. A CancelledError that does not come
+    from the client's own cancelling would leave the client waiting until its deadline, so it
+    becomes UNAVAILABLE.
     """
 
     async def answered(request: Any, context: Any) -> Any:
@@ -139,10 +140,8 @@ def answer(method: Method, handler: Handler) -> Handler:
             result = await handler(request, context)
             location = call.current().location
             if location:
-                await context.send_initial_metadata(
-                    (("x-http-code", "201"), ("location", location))
-                )
-            return result
+                created = (("x-http-code", "201"), ("location", location))
+                await context.send_initial_metadata(created)
         except grpc.aio.AbortError:
             raise
         except asyncio.CancelledError:
@@ -156,15 +155,21 @@ def answer(method: Method, handler: Handler) -> Handler:
             )
         except Exception as exception:
             error = _translate(exception)
-        status = error.status()
-        details = (("grpc-status-details-bin", status.SerializeToString()),)
-        await context.abort(error.code, error.message, details)
+        else:
+            return result
+        return await _refuse(context, error)
 
     return answered
 
 
+async def _refuse(context: Any, error: ServiceError) -> NoReturn:
+    details = (("grpc-status-details-bin", error.status().SerializeToString()),)
+    await context.abort(error.code, error.message, details)
+    raise AssertionError("abort always raises")
+
+
 def _translate(exception: Exception) -> ServiceError:
-    """The error to show for what was raised. What is not expected is logged and becomes INTERNAL."""
+    """The error to show for what was raised; the unexpected is logged and becomes INTERNAL."""
     match exception:
         case ServiceError():
             return exception
@@ -233,7 +238,10 @@ def authenticate(auth: Authenticator) -> Layer:
 
 
 def _permit(method: Method) -> Callable[[call.Caller], None]:
-    """What raises for callers that the method does not let in. OWNER asks for any user: the handler knows whose."""
+    """What raises for callers that the method does not let in.
+
+    OWNER lets any user in: whose the resource is, the handler knows.
+    """
     signed_in = (
         access_pb2.ACCESS_CUSTOMER,
         access_pb2.ACCESS_OWNER,
@@ -283,7 +291,7 @@ def validate(method: Method, handler: Handler) -> Handler:
 
 
 def idempotent(secret: bytes) -> Layer:
-    """Let a call that comes with an `idempotency-key` have its effect once (see `kit.idempotency`)."""
+    """Let a call that has an `idempotency-key` have its effect once (see `kit.idempotency`)."""
 
     def layer(method: Method, handler: Handler) -> Handler:
         if method.reads:
@@ -310,15 +318,14 @@ def idempotent(secret: bytes) -> Layer:
 
 
 def retry(method: Method, handler: Handler) -> Handler:
-    """Run the handler again when Postgres chose its transaction to give way (40001, 40P01); then ABORTED."""
+    """Run the handler again, thrice at most, when Postgres had it give way (40001, 40P01)."""
 
     async def retried(request: Any, context: Any) -> Any:
-        for attempt in range(1, ATTEMPTS + 1):
+        for attempt in range(1, ATTEMPTS):
             try:
                 return await handler(request, context)
             except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError):
-                if attempt == ATTEMPTS:
-                    raise
-                await asyncio.sleep(random.uniform(0, 0.02 * 2**attempt))
+                await asyncio.sleep(random.uniform(0, 0.02 * 2**attempt))  # noqa: S311 - jitter
+        return await handler(request, context)
 
     return retried

@@ -21,7 +21,7 @@ BLANK = "[hidden]"
 
 
 def configure(service: str, *, form: str = "json", level: str = "info") -> None:
-    """Set up structlog for this process and send the standard library's records the same way, to stderr."""
+    """Set up structlog, and send the standard library's records the same way, to stderr."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         _call,

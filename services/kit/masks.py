@@ -13,11 +13,12 @@ from shop.errors.v1 import reason_pb2
 
 
 def changes(request: Any, settable: Collection[str]) -> dict[str, Any]:
-    """The fields of `request` that are to be changed, with their new values as the message holds them.
+    """The fields of `request` that are to be changed, with their new values as it holds them.
 
-    Without `update_mask`: every settable field that the request carries. With one: the fields it names, where
-    one that the request leaves out is cleared. `*`: all settable fields. Lists and maps are replaced whole.
-    Raises INVALID_ARGUMENT (UNKNOWN_FIELD_IN_MASK) for a path that is not settable.
+    Without `update_mask`: every settable field that the request carries. With one: the fields it
+    names, where one that the request leaves out is cleared. `*`: all settable fields. Lists and
+    maps are replaced whole. Raises INVALID_ARGUMENT (UNKNOWN_FIELD_IN_MASK) for a path that is not
+    settable.
     """
     paths = list(dict.fromkeys(request.update_mask.paths))
     if paths == ["*"]:
@@ -48,11 +49,11 @@ def _value(request: Message, name: str) -> Any:
 
 
 def _unknown(paths: list[str], settable: Collection[str]) -> ServiceError:
-    listed = ", ".join(sorted(settable))
     return ServiceError(
         StatusCode.INVALID_ARGUMENT,
         reason_pb2.REASON_UNKNOWN_FIELD_IN_MASK,
-        f"update_mask names {paths[0][:64]!r}, which cannot be updated. Fields that can be: {listed}.",
+        f"update_mask names {paths[0][:64]!r}, which cannot be updated. "
+        f"Fields that can be: {', '.join(sorted(settable))}.",
         metadata={"field": paths[0][:64]},
         violations=[
             FieldViolation("update_mask", f"{path[:64]!r} cannot be updated") for path in paths

@@ -1,4 +1,4 @@
-"""Money: `google.type.Money` outside, integer minor units and an ISO 4217 code inside. Never a float."""
+"""Money: `google.type.Money` outside, integer minor units and a currency inside; never a float."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from iso4217 import Currency
 from services.kit import errors
 
 NANOS_PER_UNIT = 1_000_000_000
-# The most that a bigint column should ever hold of one amount: sums over a long order stay far from overflow.
+# What one amount may be: sums over a long order stay far from the end of bigint.
 LARGEST_AMOUNT = 10**15
 
 
 @cache
 def exponent(currency: str) -> int:
-    """Decimal places of a currency's minor unit (JPY 0, USD 2, KWD 3). Raises KeyError for no currency.
+    """Decimal places of a currency (ISO 4217: JPY 0, USD 2, KWD 3). Raises KeyError for none.
 
     Funds, metals and test codes have no minor unit in ISO 4217 and cannot be charged: KeyError too.
     """
@@ -30,7 +30,10 @@ def exponent(currency: str) -> int:
 
 
 def to_minor(money: money_pb2.Money, field: str) -> int:
-    """Minor units of `money`. Raises INVALID_ARGUMENT naming `field`: unknown currency, or too many decimals."""
+    """Minor units of `money`.
+
+    Raises INVALID_ARGUMENT naming `field`: no currency in use, or more decimals than it has.
+    """
     try:
         places = exponent(money.currency_code)
     except KeyError:

@@ -1,7 +1,8 @@
-"""The outbox: what must happen after a commit, written in the same transaction, delivered at least once.
+"""The outbox: what must happen after a commit, written with it, delivered at least once.
 
-A row names a topic; the relay gives its payload to the topic's function, and tries again with growing pauses
-until that succeeds. So the functions have to be idempotent. Several relays may run: a row is leased to one.
+A row names a topic; the relay gives its payload to the topic's function, and tries again with
+growing pauses until that succeeds. So the functions have to be idempotent. Several relays may run:
+a row is leased to one.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -98,9 +100,9 @@ class Outbox:
         """Up to 50 rows that are due, now nobody else's for 30 s."""
         return await self._lease.all(connection, lease=LEASE)
 
-    async def delivered(self, connection: Any, id: Any) -> None:
+    async def delivered(self, connection: Any, row: Any) -> None:
         """Forget a row."""
-        await self._delivered.run(connection, id=id)
+        await self._delivered.run(connection, id=row["id"])
 
     async def failed(self, connection: Any, row: Any, error: str) -> None:
         """Have a row tried again, after a pause that doubles each time, up to 5 min."""
@@ -109,7 +111,7 @@ class Outbox:
             connection,
             row_id=row["id"],
             error=error,
-            pause=timedelta(seconds=pause * random.uniform(0.8, 1.2)),
+            pause=timedelta(seconds=pause * random.uniform(0.8, 1.2)),  # noqa: S311 - jitter
         )
 
 
@@ -131,10 +133,8 @@ class Relay:
                 self._wake.clear()
                 if await self.deliver_due():
                     continue
-                try:
+                with suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
-                except TimeoutError:
-                    pass
         finally:
             listener.cancel()
 
@@ -158,7 +158,7 @@ class Relay:
                 await self._outbox.failed(connection, row, name)
             return
         async with self._database.connection() as connection:
-            await self._outbox.delivered(connection, row["id"])
+            await self._outbox.delivered(connection, row)
         metrics.OUTBOX_DELIVERED.labels(topic).inc()
         metrics.OUTBOX_LAG.observe((datetime.now(UTC) - row["create_time"]).total_seconds())
 
@@ -169,12 +169,16 @@ class Relay:
                 connection = await self._database.listen(
                     self._outbox.channel, lambda _: self._wake.set()
                 )
-                gone = asyncio.Event()
-                connection.add_termination_listener(lambda _: gone.set())
                 try:
-                    await gone.wait()
+                    await _end_of(connection)
                 finally:
                     await connection.close(timeout=1)
             except Exception as error:
                 log.debug("not listening", error=type(error).__name__)
             await asyncio.sleep(1)
+
+
+async def _end_of(connection: Any) -> None:
+    gone = asyncio.Event()
+    connection.add_termination_listener(lambda _: gone.set())
+    await gone.wait()

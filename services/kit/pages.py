@@ -1,4 +1,6 @@
-"""Pages of lists by keyset: a token holds where the last page ended, so page 1,000 costs what page 1 costs.
+"""Pages of lists by keyset: a token holds where the last page ended.
+
+So page 1,000 costs what page 1 costs.
 
 A token is bound to the request it came from (AIP-158): with another filter or order it is refused.
 It holds nothing secret and is checked like any input, so it is encoded, not encrypted.
@@ -48,8 +50,8 @@ def _fingerprint(request: Message) -> str:
 def start(request: Any, *shape: type) -> list[Any] | None:
     """The key after which the page starts, or None for the first page.
 
-    `shape` gives the types of the key's parts. Raises INVALID_ARGUMENT (INVALID_PAGE_TOKEN) for a token
-    that we did not make or that belongs to another list.
+    `shape` gives the types of the key's parts. Raises INVALID_ARGUMENT (INVALID_PAGE_TOKEN) for a
+    token that we did not make or that belongs to another list.
     """
     if not request.page_token:
         return None
@@ -58,16 +60,16 @@ def start(request: Any, *shape: type) -> list[Any] | None:
         fingerprint, *key = json.loads(base64.urlsafe_b64decode(padded.encode("ascii")))
     except (ValueError, TypeError, RecursionError):
         raise _refused() from None
-    fits = len(key) == len(shape) and all(type(part) is kind for part, kind in zip(key, shape))
-    if not fits or fingerprint != _fingerprint(request):
+    if [type(part) for part in key] != list(shape) or fingerprint != _fingerprint(request):
         raise _refused()
-    return key
+    return list(key)
 
 
 def cut(request: Any, rows: Sequence[Row], key: Callable[[Row], Key]) -> tuple[Sequence[Row], str]:
     """The rows of this page and the next page's token ("" at the end).
 
-    Give it one row more than `size(request)`, when there is one: that is how it knows of a next page.
+    Give it one row more than `size(request)`, when there is one: that is how it knows of a next
+    page.
     """
     most = size(request)
     if len(rows) <= most:

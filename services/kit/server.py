@@ -1,4 +1,4 @@
-"""A gRPC server: methods in their layers, health that means readiness, reflection, and a drain at SIGTERM."""
+"""A gRPC server: methods in layers, health that means readiness, reflection, drain at SIGTERM."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ OPTIONS = [
 
 
 class _Registry:
-    """Stands in for a server in the generated `add_…_to_server` functions, and keeps what they register."""
+    """Takes the place of a server in `add_…_to_server`, and keeps what is registered."""
 
     def __init__(self) -> None:
         self.services: dict[str, dict[str, Any]] = {}

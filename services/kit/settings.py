@@ -1,8 +1,9 @@
 """Settings of a service from environment variables, each of which may be its own or shared by all.
 
-The field `database_url` of the users service is read from, in this order, `SHOP_USERS_DATABASE_URL`,
-`SHOP_USERS_DATABASE_URL_FILE` (the name of a file that holds the value), `SHOP_DATABASE_URL` and
-`SHOP_DATABASE_URL_FILE`. What is missing or malformed is named, with the variable to set.
+The field `database_url` of the users service is read from, in this order,
+`SHOP_USERS_DATABASE_URL`, `SHOP_USERS_DATABASE_URL_FILE` (the name of a file that holds the value),
+`SHOP_DATABASE_URL` and `SHOP_DATABASE_URL_FILE`. What is missing or malformed is named, with the
+variable to set.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class _Environment(PydanticBaseSettingsSource):
 
 
 class ServiceSettings(BaseSettings):
-    """What every service can be told. A service's own `Settings` subclass names the service and adds fields."""
+    """What every service can be told; a subclass names the service and adds its own fields."""
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid")
 

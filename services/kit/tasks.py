@@ -13,7 +13,7 @@ LONGEST_PAUSE_SECONDS = 30.0
 
 
 async def forever(name: str, work: Callable[[], Awaitable[None]]) -> None:
-    """Run `work`; when it raises, log that and run it again after a pause that grows while it keeps failing."""
+    """Run `work`; when it raises, log that and run it again, after ever longer pauses."""
     pause = 0.5
     while True:
         began = asyncio.get_running_loop().time()

@@ -18,7 +18,7 @@ from services.kit.errors import FieldViolation
 
 
 def check(request: Message, raw: bytes) -> None:
-    """Raise INVALID_ARGUMENT for the first 20 fields that break a rule. `raw` is the request serialized."""
+    """Raise INVALID_ARGUMENT for the fields that break a rule; `raw` is the request serialized."""
     violations = [
         FieldViolation(_path(violation.proto.field), violation.proto.message)
         for violation in protovalidate.collect_violations(request)

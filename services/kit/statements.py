@@ -1,0 +1,83 @@
+"""SQL statements: SQLAlchemy Core writes them, once; asyncpg runs them.
+
+A `Statement` is a Core expression compiled when it is defined into SQL text and the order of its
+parameters. Running it costs what asyncpg costs (DECISIONS.md has the figures).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import asyncpg
+from sqlalchemy import ClauseElement
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
+
+Row = asyncpg.Record
+_DIALECT: Any = PGDialect_asyncpg(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
+
+
+class Connection(Protocol):
+    """What a statement needs: an asyncpg connection, or a `Transaction`."""
+
+    async def fetch(self, query: str, *args: Any) -> list[Any]: ...
+    async def fetchrow(self, query: str, *args: Any) -> Any: ...
+    async def fetchval(self, query: str, *args: Any) -> Any: ...
+    async def execute(self, query: str, *args: Any) -> str: ...
+
+
+class Statement:
+    """A Core expression, compiled once.
+
+    Lists go in as `= ANY(:ids)`: `IN (…)` would need a new text for each length.
+    """
+
+    __slots__ = ("_order", "sql")
+
+    def __init__(self, expression: ClauseElement) -> None:
+        compiled: Any = expression.compile(dialect=_DIALECT)
+        names = compiled.positiontup or []
+        literals = compiled.params
+        if compiled.post_compile_params or compiled.literal_execute_params:
+            raise ValueError("the statement's text depends on its parameters: use ANY(array)")
+        self.sql: str = compiled.string
+        required = {key for key, bind in compiled.binds.items() if bind.required}
+        # A parameter with a value in the expression (LIMIT 1, a constant) keeps it.
+        self._order = [(name, name in required, literals.get(name)) for name in names]
+
+    def arguments(self, values: dict[str, Any]) -> list[Any]:
+        """`values` in the order of `$1, $2, …`. Raises TypeError for a missing or extra name."""
+        try:
+            arguments = [
+                values[name] if required else values.get(name, literal)
+                for name, required, literal in self._order
+            ]
+        except KeyError as error:
+            raise TypeError(f"the statement needs the parameter {error}") from None
+        if len(values) > len(self._order):
+            raise TypeError(f"the statement takes {[name for name, _, _ in self._order]}")
+        return arguments
+
+    async def all(self, connection: Connection, /, **values: Any) -> list[Row]:
+        """Every row."""
+        return await connection.fetch(self.sql, *self.arguments(values))
+
+    async def first(self, connection: Connection, /, **values: Any) -> Row | None:
+        """The first row, or None."""
+        row: Row | None = await connection.fetchrow(self.sql, *self.arguments(values))
+        return row
+
+    async def one(self, connection: Connection, /, **values: Any) -> Row:
+        """The first row of a statement that always has one (INSERT … RETURNING)."""
+        row: Row | None = await connection.fetchrow(self.sql, *self.arguments(values))
+        if row is None:
+            raise LookupError("the statement returned no row")
+        return row
+
+    async def value(self, connection: Connection, /, **values: Any) -> Any:
+        """The first column of the first row, or None."""
+        return await connection.fetchval(self.sql, *self.arguments(values))
+
+    async def run(self, connection: Connection, /, **values: Any) -> int:
+        """The number of rows it touched."""
+        status = await connection.execute(self.sql, *self.arguments(values))
+        return int(status.rpartition(" ")[2])
