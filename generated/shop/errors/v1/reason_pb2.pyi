@@ -360,8 +360,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     Client: ask for another address.
     """
     REASON_RATE_TAKEN: _Reason.ValueType  # 403
-    """Status: ALREADY_EXISTS. A rate for the same country, currency and name
-    exists.
+    """Status: ALREADY_EXISTS. There is a rate for this country (and currency)
+    already.
     Metadata: field.
     Client: update the other rate.
     """
@@ -745,8 +745,8 @@ Metadata: region_code.
 Client: ask for another address.
 """
 REASON_RATE_TAKEN: Reason.ValueType  # 403
-"""Status: ALREADY_EXISTS. A rate for the same country, currency and name
-exists.
+"""Status: ALREADY_EXISTS. There is a rate for this country (and currency)
+already.
 Metadata: field.
 Client: update the other rate.
 """
