@@ -54,10 +54,13 @@ def describe(target: Path) -> descriptor_pb2.FileDescriptorSet:
 
 
 def keep_comments(file: descriptor_pb2.FileDescriptorProto) -> None:
-    """Reduce the source info of a file to our comments; positions in the text serve nobody here."""
+    """Reduce the source info of a file to our comments: what else there is serves nobody here."""
     commented = [
         descriptor_pb2.SourceCodeInfo.Location(
-            path=location.path, leading_comments=location.leading_comments
+            path=location.path,
+            # Nobody looks at it, but `buf breaking` reads no location without one.
+            span=location.span,
+            leading_comments=location.leading_comments,
         )
         for location in file.source_code_info.location
         if location.leading_comments and file.name.startswith(OUR_PACKAGE)
