@@ -1,8 +1,8 @@
 """Makes .venv from the hash-pinned requirements; needs nothing but Python's standard library.
 
-`make` runs this before anything else. It can be interrupted at any moment and started again, and two
-of them at once do not meet: the stamp is written last and says which requirements, which Python and
-which folder the environment was made for.
+`make` runs this before anything else. It can be interrupted at any moment and started again, and
+two of them at once do not meet: the stamp is written last and says which requirements, which Python
+and which folder the environment was made for.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ VENV = ROOT / ".venv"
 STAMP = VENV / ".ready"
 REQUIREMENTS = ["requirements.txt", "requirements-dev.txt"]
 INPUTS = ["requirements-uv.txt", *REQUIREMENTS, "pyproject.toml", "tools/venv.py"]
-PIP_INSTALL = [VENV / "bin" / "python", "-m", "pip", "install", "--quiet"]
+PIP_INSTALL = [str(VENV / "bin" / "python"), "-m", "pip", "install", "--quiet"]
 EDITABLE = ["--no-deps", "--no-build-isolation", "--editable", "."]
 CODE = ["services", "cli", "generated", "migrations"]
 
@@ -48,7 +48,7 @@ def is_ready() -> bool:
 
 
 def uv_environment() -> dict[str, str]:
-    """The environment for uv: pip's settings under uv's names, where uv has not been told itself."""
+    """The environment for uv: pip's settings under uv's names, where uv was not told itself."""
     environment = dict(os.environ)
     for pip_name, uv_name in UV_NAMES.items():
         if pip_name in os.environ:
@@ -96,7 +96,7 @@ def make() -> None:
 
 
 def main() -> None:
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - what runs this is not the environment's Python
         sys.exit(
             f"The shop needs Python 3.11 or newer; {sys.executable} is {sys.version.split()[0]}.\n"
             "Name another one: make PYTHON=python3.12 ..."

@@ -1,0 +1,109 @@
+"""The folder that holds everything a shop on one machine keeps, `.shop/` by default.
+
+lock                     held by the `shop up` that uses the folder
+postgres/                the data of the embedded Postgres
+keys/*.pem               EC P-256 private keys that sign access tokens
+mailbox/                 mail, where no SMTP server is set
+secrets/                 postgres, service, admin.json: passwords and the secret the services share
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from cli.programs import StartError
+
+
+@dataclass(frozen=True, slots=True)
+class DataFolder:
+    """Where things are. Everything in it is readable by its owner alone."""
+
+    path: Path
+
+    @property
+    def postgres(self) -> Path:
+        return self.path / "postgres"
+
+    @property
+    def postgres_password(self) -> Path:
+        return self.path / "secrets" / "postgres"
+
+    @property
+    def keys(self) -> Path:
+        return self.path / "keys"
+
+    @property
+    def mailbox(self) -> Path:
+        return self.path / "mailbox"
+
+    @property
+    def envoy(self) -> Path:
+        """Where the rendered configuration of the edge lies."""
+        return self.path / "envoy.yaml"
+
+    @property
+    def service_secret(self) -> Path:
+        return self.path / "secrets" / "service"
+
+    @property
+    def admin(self) -> Path:
+        return self.path / "secrets" / "admin.json"
+
+    def prepare(self) -> None:
+        """Make what is missing: the folders, the first signing key, the services' secret."""
+        for folder in (self.path, self.keys, self.mailbox, self.path / "secrets"):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not any(self.keys.glob("*.pem")):
+            write_secret(self.keys / "1.pem", _signing_key())
+        if not self.service_secret.exists():
+            write_secret(self.service_secret, secrets.token_hex(32))
+
+    def lock(self) -> TextIO:
+        """Claim the folder while the answer stays open. Raises StartError if it is taken."""
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        claim = (self.path / "lock").open("a+")
+        try:
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            claim.seek(0)
+            holder = claim.read().strip() or "unknown"
+            claim.close()
+            raise StartError(
+                f"{self.path} is in use by another `shop up` (process {holder}). "
+                "End that one, or take another folder with --data."
+            ) from None
+        claim.seek(0)
+        claim.truncate()
+        claim.write(f"{os.getpid()}\n")
+        claim.flush()
+        return claim
+
+
+def write_secret(path: Path, text: str) -> None:
+    """Write a file that only its owner can read; whoever reads it sees all of it or none."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.unlink(missing_ok=True)
+    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+
+
+def _signing_key() -> str:
+    key = ec.generate_private_key(ec.SECP256R1())
+    pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return pem.decode()

@@ -1,0 +1,23 @@
+"""What all tests share: one event loop for the whole run, and Postgres."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import uvloop
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+pytest_plugins = ["tests.postgres_fixtures"]
+
+
+@pytest.fixture(scope="session", name="_asyncio_loop_factory")
+def uvloop_everywhere() -> Callable[[], asyncio.AbstractEventLoop]:
+    """The loop that services run on.
+
+    Not the hook `pytest_asyncio_loop_factories`: it gives fixtures of plain tests another loop.
+    """
+    return uvloop.new_event_loop
