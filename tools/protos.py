@@ -2,13 +2,13 @@
 
 `python -m tools.protos` rewrites everything this module owns under generated/:
 
-- `shop/**` and `buf/**`: messages (`*_pb2.py`), servicers and stubs (`*_pb2_grpc.py`) and their types
-  (`*.pyi`; the stubs are typed for grpc.aio). Google's own messages come from googleapis-common-protos.
-- `shop.binpb`: the descriptor set with everything imported, plus google.rpc's error details, which Envoy
-  needs to print errors. Of the comments it keeps ours: documentation is made from them.
+- `shop/**`, `buf/**`: messages (`*_pb2.py`), servicers and stubs (`*_pb2_grpc.py`) and their types
+  (`*.pyi`; stubs are typed for grpc.aio). Google's messages come from googleapis-common-protos.
+- `shop.binpb`: the descriptor set with everything imported, plus google.rpc's error details, which
+  Envoy needs to print errors. Of all comments it keeps ours: documentation is made from them.
 
-`--check` fails when generated/ is not what protos/ makes. `--breaking` fails when it breaks clients of the
-version before: of HEAD, or of HEAD's parent when HEAD has the contract as it is now.
+`--check` fails when generated/ is not what protos/ makes. `--breaking` fails when protos/ breaks
+clients of the version before: of HEAD, or of HEAD's parent when HEAD has the contract as it is now.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH",
 
 
 def run(*command: str | Path) -> None:
-    """Run a tool in the repository; its own output says what is wrong, so only its status is kept."""
+    """Run a tool in the repository. When it fails, so do we: its own output says why."""
     result = subprocess.run(command, cwd=ROOT, env=os.environ | {"PATH": PATH}, check=False)
     if result.returncode:
         raise SystemExit(result.returncode)
@@ -45,7 +45,7 @@ def run(*command: str | Path) -> None:
 
 def describe(target: Path) -> descriptor_pb2.FileDescriptorSet:
     """Write the descriptor set to `target` and return it."""
-    run(tool("buf"), "build", "--as-file-descriptor-set", "--output", f"{target}#format=binpb")
+    run(tool("buf"), "build", "--as-file-descriptor-set", "--output", target)
     files = descriptor_pb2.FileDescriptorSet.FromString(target.read_bytes())
     for file in files.file:
         keep_comments(file)
@@ -103,13 +103,12 @@ def tool(name: str) -> str:
 
 def contents(folder: Path) -> set[Path]:
     """The generated files below a folder, relative to it."""
-    found = {
+    return {
         path.relative_to(folder)
         for name in OWNED
         for path in [folder / name, *(folder / name).rglob("*")]
         if path.is_file() and path.suffix != ".pyc"
     }
-    return found
 
 
 def install(fresh: Path) -> None:
@@ -139,7 +138,7 @@ def check(fresh: Path) -> None:
         for path in sorted(paths)
     ]
     if lines:
-        print("generated/ is not what protos/ makes; run `make protos` and commit:", *lines, sep="\n")
+        print("generated/ is stale; run `make protos` and commit:", *lines, sep="\n")
         raise SystemExit(1)
 
 
@@ -158,22 +157,22 @@ def committed(revision: str) -> bytes | None:
 
 
 def breaking() -> None:
-    """Exit with status 1 when protos/ breaks clients of the version before (buf's WIRE_JSON rules)."""
-    current = (GENERATED / DESCRIPTORS).read_bytes()
-    before = committed("HEAD")
-    if before == current:
-        before = committed("HEAD^")
-    if before is None:
-        print("no earlier contract to compare with")
-        return
+    """Exit with status 1 when protos/ breaks clients of the version before (buf's WIRE_JSON)."""
     with tempfile.TemporaryDirectory() as folder:
-        against = Path(folder, DESCRIPTORS)
-        against.write_bytes(before)
-        run(tool("buf"), "breaking", "protos", "--against", against)
+        now, before = Path(folder, "now.binpb"), Path(folder, "before.binpb")
+        describe(now)
+        descriptors = committed("HEAD")
+        if descriptors == now.read_bytes():
+            descriptors = committed("HEAD^")
+        if descriptors is None:
+            print("no earlier contract to compare with")
+            return
+        before.write_bytes(descriptors)
+        run(tool("buf"), "breaking", "protos", "--against", before)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tools.protos", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="tools.protos", description=__doc__.split("\n")[0])
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--check", action="store_true", help="fail when generated/ is not fresh")
     mode.add_argument("--breaking", action="store_true", help="fail when clients would break")
