@@ -88,7 +88,7 @@ def generate(folder: Path) -> None:
         *protoc,
         f"--plugin=protoc-gen-mypy_grpc={tool('protoc-gen-mypy_grpc')}",
         f"--grpc_python_out={folder}",
-        f"--mypy_grpc_out=quiet,async_only:{folder}",
+        f"--mypy_grpc_out=quiet,only_async:{folder}",
         *services,
     )
 

@@ -7,21 +7,7 @@ from collections import abc as _abc
 from grpc import aio as _aio
 from shop.cart.v1 import cart_pb2 as _cart_pb2
 import abc as _abc_1
-import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -38,68 +24,13 @@ class CartServiceStub:
     answered; nothing is held until an order is made.
     """
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> CartServiceAsyncStub: ...
-    GetCart: _grpc.UnaryUnaryMultiCallable[_cart_pb2.GetCartRequest, _cart_pb2.Cart]
-    """Answers the caller's cart; an empty one when there is none.
-
-    Reasons: RESOURCE_NOT_FOUND (an unknown `x-cart-token`).
-    """
-    AddItem: _grpc.UnaryUnaryMultiCallable[_cart_pb2.AddItemRequest, _cart_pb2.Cart]
-    """Puts pieces of a variant into the cart, on top of those that are in it.
-    Makes the cart when there is none. What is out of stock may be put in; the
-    cart says so in `problems`.
-
-    Reasons: RESOURCE_NOT_FOUND (the variant, an unknown `x-cart-token`),
-    NOT_FOR_SALE, CURRENCY_MISMATCH, LIMIT_REACHED (100 items, 999 pieces),
-    ETAG_MISMATCH.
-    """
-    UpdateItem: _grpc.UnaryUnaryMultiCallable[_cart_pb2.UpdateItemRequest, _cart_pb2.Cart]
-    """Sets the quantity of an item; 0 removes it.
-
-    Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH, UNKNOWN_FIELD_IN_MASK.
-    """
-    RemoveItem: _grpc.UnaryUnaryMultiCallable[_cart_pb2.RemoveItemRequest, _cart_pb2.Cart]
-    """Takes an item out.
-
-    Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH.
-    """
-    ClearCart: _grpc.UnaryUnaryMultiCallable[_cart_pb2.ClearCartRequest, _cart_pb2.Cart]
-    """Takes all items out. Clearing an empty cart is fine.
-
-    Reasons: RESOURCE_NOT_FOUND (an unknown `x-cart-token`), ETAG_MISMATCH.
-    """
-    MergeCart: _grpc.UnaryUnaryMultiCallable[_cart_pb2.MergeCartRequest, _cart_pb2.Cart]
-    """Moves a guest's cart into the customer's own: quantities of the same variant
-    are added up and capped at what is available. The guest's cart is gone
-    afterwards, and merging it again changes nothing.
-
-    Reasons: RESOURCE_NOT_FOUND (no cart ever had this token),
-    CURRENCY_MISMATCH, LIMIT_REACHED (100 items).
-    """
-
-@_typing.type_check_only
-class CartServiceAsyncStub(CartServiceStub):
-    """The caller's cart. A customer has one; so has a guest, who holds its token.
-
-    A guest's first AddItem answers a `cart_token`. Sent as `x-cart-token`
-    (request metadata, over REST a header) it names the guest's cart from then
-    on. With an access token the customer's own cart is meant and `x-cart-token`
-    is not looked at. No method names a cart by id.
-
-    Prices and availability are read from the catalogue whenever a cart is
-    answered; nothing is held until an order is made.
-    """
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    GetCart: _aio.UnaryUnaryMultiCallable[_cart_pb2.GetCartRequest, _cart_pb2.Cart]  # type: ignore[assignment]
+    GetCart: _aio.UnaryUnaryMultiCallable[_cart_pb2.GetCartRequest, _cart_pb2.Cart]
     """Answers the caller's cart; an empty one when there is none.
 
     Reasons: RESOURCE_NOT_FOUND (an unknown `x-cart-token`).
     """
-    AddItem: _aio.UnaryUnaryMultiCallable[_cart_pb2.AddItemRequest, _cart_pb2.Cart]  # type: ignore[assignment]
+    AddItem: _aio.UnaryUnaryMultiCallable[_cart_pb2.AddItemRequest, _cart_pb2.Cart]
     """Puts pieces of a variant into the cart, on top of those that are in it.
     Makes the cart when there is none. What is out of stock may be put in; the
     cart says so in `problems`.
@@ -108,22 +39,22 @@ class CartServiceAsyncStub(CartServiceStub):
     NOT_FOR_SALE, CURRENCY_MISMATCH, LIMIT_REACHED (100 items, 999 pieces),
     ETAG_MISMATCH.
     """
-    UpdateItem: _aio.UnaryUnaryMultiCallable[_cart_pb2.UpdateItemRequest, _cart_pb2.Cart]  # type: ignore[assignment]
+    UpdateItem: _aio.UnaryUnaryMultiCallable[_cart_pb2.UpdateItemRequest, _cart_pb2.Cart]
     """Sets the quantity of an item; 0 removes it.
 
     Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH, UNKNOWN_FIELD_IN_MASK.
     """
-    RemoveItem: _aio.UnaryUnaryMultiCallable[_cart_pb2.RemoveItemRequest, _cart_pb2.Cart]  # type: ignore[assignment]
+    RemoveItem: _aio.UnaryUnaryMultiCallable[_cart_pb2.RemoveItemRequest, _cart_pb2.Cart]
     """Takes an item out.
 
     Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH.
     """
-    ClearCart: _aio.UnaryUnaryMultiCallable[_cart_pb2.ClearCartRequest, _cart_pb2.Cart]  # type: ignore[assignment]
+    ClearCart: _aio.UnaryUnaryMultiCallable[_cart_pb2.ClearCartRequest, _cart_pb2.Cart]
     """Takes all items out. Clearing an empty cart is fine.
 
     Reasons: RESOURCE_NOT_FOUND (an unknown `x-cart-token`), ETAG_MISMATCH.
     """
-    MergeCart: _aio.UnaryUnaryMultiCallable[_cart_pb2.MergeCartRequest, _cart_pb2.Cart]  # type: ignore[assignment]
+    MergeCart: _aio.UnaryUnaryMultiCallable[_cart_pb2.MergeCartRequest, _cart_pb2.Cart]
     """Moves a guest's cart into the customer's own: quantities of the same variant
     are added up and capped at what is available. The guest's cart is gone
     afterwards, and merging it again changes nothing.
@@ -148,8 +79,8 @@ class CartServiceServicer(metaclass=_abc_1.ABCMeta):
     def GetCart(
         self,
         request: _cart_pb2.GetCartRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_cart_pb2.Cart, _abc.Awaitable[_cart_pb2.Cart]]:
+        context: _aio.ServicerContext[_cart_pb2.GetCartRequest, _abc.Awaitable[_cart_pb2.Cart]],
+    ) -> _abc.Awaitable[_cart_pb2.Cart]:
         """Answers the caller's cart; an empty one when there is none.
 
         Reasons: RESOURCE_NOT_FOUND (an unknown `x-cart-token`).
@@ -159,8 +90,8 @@ class CartServiceServicer(metaclass=_abc_1.ABCMeta):
     def AddItem(
         self,
         request: _cart_pb2.AddItemRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_cart_pb2.Cart, _abc.Awaitable[_cart_pb2.Cart]]:
+        context: _aio.ServicerContext[_cart_pb2.AddItemRequest, _abc.Awaitable[_cart_pb2.Cart]],
+    ) -> _abc.Awaitable[_cart_pb2.Cart]:
         """Puts pieces of a variant into the cart, on top of those that are in it.
         Makes the cart when there is none. What is out of stock may be put in; the
         cart says so in `problems`.
@@ -174,8 +105,8 @@ class CartServiceServicer(metaclass=_abc_1.ABCMeta):
     def UpdateItem(
         self,
         request: _cart_pb2.UpdateItemRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_cart_pb2.Cart, _abc.Awaitable[_cart_pb2.Cart]]:
+        context: _aio.ServicerContext[_cart_pb2.UpdateItemRequest, _abc.Awaitable[_cart_pb2.Cart]],
+    ) -> _abc.Awaitable[_cart_pb2.Cart]:
         """Sets the quantity of an item; 0 removes it.
 
         Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH, UNKNOWN_FIELD_IN_MASK.
@@ -185,8 +116,8 @@ class CartServiceServicer(metaclass=_abc_1.ABCMeta):
     def RemoveItem(
         self,
         request: _cart_pb2.RemoveItemRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_cart_pb2.Cart, _abc.Awaitable[_cart_pb2.Cart]]:
+        context: _aio.ServicerContext[_cart_pb2.RemoveItemRequest, _abc.Awaitable[_cart_pb2.Cart]],
+    ) -> _abc.Awaitable[_cart_pb2.Cart]:
         """Takes an item out.
 
         Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH.
@@ -196,8 +127,8 @@ class CartServiceServicer(metaclass=_abc_1.ABCMeta):
     def ClearCart(
         self,
         request: _cart_pb2.ClearCartRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_cart_pb2.Cart, _abc.Awaitable[_cart_pb2.Cart]]:
+        context: _aio.ServicerContext[_cart_pb2.ClearCartRequest, _abc.Awaitable[_cart_pb2.Cart]],
+    ) -> _abc.Awaitable[_cart_pb2.Cart]:
         """Takes all items out. Clearing an empty cart is fine.
 
         Reasons: RESOURCE_NOT_FOUND (an unknown `x-cart-token`), ETAG_MISMATCH.
@@ -207,8 +138,8 @@ class CartServiceServicer(metaclass=_abc_1.ABCMeta):
     def MergeCart(
         self,
         request: _cart_pb2.MergeCartRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_cart_pb2.Cart, _abc.Awaitable[_cart_pb2.Cart]]:
+        context: _aio.ServicerContext[_cart_pb2.MergeCartRequest, _abc.Awaitable[_cart_pb2.Cart]],
+    ) -> _abc.Awaitable[_cart_pb2.Cart]:
         """Moves a guest's cart into the customer's own: quantities of the same variant
         are added up and capped at what is available. The guest's cart is gone
         afterwards, and merging it again changes nothing.
@@ -217,4 +148,4 @@ class CartServiceServicer(metaclass=_abc_1.ABCMeta):
         CURRENCY_MISMATCH, LIMIT_REACHED (100 items).
         """
 
-def add_CartServiceServicer_to_server(servicer: CartServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_CartServiceServicer_to_server(servicer: CartServiceServicer, server: _aio.Server) -> None: ...

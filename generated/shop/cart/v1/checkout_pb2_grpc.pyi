@@ -9,21 +9,7 @@ from grpc import aio as _aio
 from shop.cart.v1 import cart_pb2 as _cart_pb2
 from shop.cart.v1 import checkout_pb2 as _checkout_pb2
 import abc as _abc_1
-import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -31,33 +17,13 @@ GRPC_VERSION: str
 class CheckoutServiceStub:
     """Turns carts into orders."""
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> CheckoutServiceAsyncStub: ...
-    GetCheckoutCart: _grpc.UnaryUnaryMultiCallable[_checkout_pb2.GetCheckoutCartRequest, _cart_pb2.Cart]
-    """Answers a customer's cart.
-
-    Reasons: RESOURCE_NOT_FOUND (the customer has none).
-    """
-    RemoveOrderedItems: _grpc.UnaryUnaryMultiCallable[_checkout_pb2.RemoveOrderedItemsRequest, _empty_pb2.Empty]
-    """Takes what was ordered and paid out of a cart. Pieces that were put in since
-    stay. Repeating it for the same order changes nothing.
-
-    Reasons: RESOURCE_NOT_FOUND (there never was such a cart).
-    """
-
-@_typing.type_check_only
-class CheckoutServiceAsyncStub(CheckoutServiceStub):
-    """Turns carts into orders."""
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    GetCheckoutCart: _aio.UnaryUnaryMultiCallable[_checkout_pb2.GetCheckoutCartRequest, _cart_pb2.Cart]  # type: ignore[assignment]
+    GetCheckoutCart: _aio.UnaryUnaryMultiCallable[_checkout_pb2.GetCheckoutCartRequest, _cart_pb2.Cart]
     """Answers a customer's cart.
 
     Reasons: RESOURCE_NOT_FOUND (the customer has none).
     """
-    RemoveOrderedItems: _aio.UnaryUnaryMultiCallable[_checkout_pb2.RemoveOrderedItemsRequest, _empty_pb2.Empty]  # type: ignore[assignment]
+    RemoveOrderedItems: _aio.UnaryUnaryMultiCallable[_checkout_pb2.RemoveOrderedItemsRequest, _empty_pb2.Empty]
     """Takes what was ordered and paid out of a cart. Pieces that were put in since
     stay. Repeating it for the same order changes nothing.
 
@@ -71,8 +37,8 @@ class CheckoutServiceServicer(metaclass=_abc_1.ABCMeta):
     def GetCheckoutCart(
         self,
         request: _checkout_pb2.GetCheckoutCartRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_cart_pb2.Cart, _abc.Awaitable[_cart_pb2.Cart]]:
+        context: _aio.ServicerContext[_checkout_pb2.GetCheckoutCartRequest, _abc.Awaitable[_cart_pb2.Cart]],
+    ) -> _abc.Awaitable[_cart_pb2.Cart]:
         """Answers a customer's cart.
 
         Reasons: RESOURCE_NOT_FOUND (the customer has none).
@@ -82,12 +48,12 @@ class CheckoutServiceServicer(metaclass=_abc_1.ABCMeta):
     def RemoveOrderedItems(
         self,
         request: _checkout_pb2.RemoveOrderedItemsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
+        context: _aio.ServicerContext[_checkout_pb2.RemoveOrderedItemsRequest, _abc.Awaitable[_empty_pb2.Empty]],
+    ) -> _abc.Awaitable[_empty_pb2.Empty]:
         """Takes what was ordered and paid out of a cart. Pieces that were put in since
         stay. Repeating it for the same order changes nothing.
 
         Reasons: RESOURCE_NOT_FOUND (there never was such a cart).
         """
 
-def add_CheckoutServiceServicer_to_server(servicer: CheckoutServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_CheckoutServiceServicer_to_server(servicer: CheckoutServiceServicer, server: _aio.Server) -> None: ...

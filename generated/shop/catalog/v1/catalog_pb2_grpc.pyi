@@ -8,21 +8,7 @@ from google.protobuf import empty_pb2 as _empty_pb2
 from grpc import aio as _aio
 from shop.catalog.v1 import catalog_pb2 as _catalog_pb2
 import abc as _abc_1
-import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -35,135 +21,27 @@ class CatalogServiceStub:
     price, SKU and availability of the default variant stand on the product.
     """
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> CatalogServiceAsyncStub: ...
-    ListProducts: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.ListProductsRequest, _catalog_pb2.ListProductsResponse]
-    """Lists products.
-
-    Reasons: INVALID_PAGE_TOKEN, ROLE_REQUIRED (a `state` other than ACTIVE is
-    for staff).
-    """
-    GetProduct: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.GetProductRequest, _catalog_pb2.Product]
-    """Answers one product, by id or slug. Drafts are RESOURCE_NOT_FOUND to all
-    but staff; archived products are still answered, for old links and orders.
-
-    Reasons: RESOURCE_NOT_FOUND.
-    """
-    CreateProduct: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.CreateProductRequest, _catalog_pb2.Product]
-    """Adds a product, with the given variants or, when there are none, with one
-    default variant made of `sku`, `price`, `compare_at_price` and `stock`.
-
-    Reasons: SLUG_TAKEN, SKU_TAKEN, OPTIONS_TAKEN, CURRENCY_MISMATCH,
-    RESOURCE_NOT_FOUND (a category).
-    """
-    UpdateProduct: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.UpdateProductRequest, _catalog_pb2.Product]
-    """Changes a product. `sku`, `price` and `compare_at_price` change its default
-    variant.
-
-    Reasons: RESOURCE_NOT_FOUND (the product, a category, the default variant),
-    ETAG_MISMATCH, UNKNOWN_FIELD_IN_MASK, SLUG_TAKEN, SKU_TAKEN,
-    CURRENCY_MISMATCH.
-    """
-    DeleteProduct: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.DeleteProductRequest, _catalog_pb2.Product]
-    """Archives a product: it leaves the lists and is no longer for sale. Orders
-    keep their snapshot of it, and setting `state` brings it back. Archiving
-    twice is fine.
-
-    Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH.
-    """
-    CreateVariant: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.CreateVariantRequest, _catalog_pb2.Variant]
-    """Adds a variant to a product. A product has at most 100.
-
-    Reasons: RESOURCE_NOT_FOUND, SKU_TAKEN, OPTIONS_TAKEN, CURRENCY_MISMATCH,
-    LIMIT_REACHED.
-    """
-    UpdateVariant: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.UpdateVariantRequest, _catalog_pb2.Variant]
-    """Changes a variant. Its stock is changed by AdjustStock alone.
-
-    Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH, UNKNOWN_FIELD_IN_MASK,
-    SKU_TAKEN, OPTIONS_TAKEN, CURRENCY_MISMATCH.
-    """
-    DeleteVariant: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.DeleteVariantRequest, _empty_pb2.Empty]
-    """Takes a variant out of its product; its SKU is free again, its stock
-    movements are kept. When it was the default, the oldest one left becomes
-    the default.
-
-    Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH, LAST_VARIANT, STOCK_RESERVED
-    (orders hold some of it).
-    """
-    ListCategories: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.ListCategoriesRequest, _catalog_pb2.ListCategoriesResponse]
-    """Lists categories, ordered by name.
-
-    Reasons: INVALID_PAGE_TOKEN.
-    """
-    GetCategory: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.GetCategoryRequest, _catalog_pb2.Category]
-    """Answers one category, by id or slug.
-
-    Reasons: RESOURCE_NOT_FOUND.
-    """
-    CreateCategory: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.CreateCategoryRequest, _catalog_pb2.Category]
-    """Adds a category.
-
-    Reasons: SLUG_TAKEN, RESOURCE_NOT_FOUND (the parent), LIMIT_REACHED (10
-    levels).
-    """
-    UpdateCategory: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.UpdateCategoryRequest, _catalog_pb2.Category]
-    """Changes a category. Moving it moves everything below it.
-
-    Reasons: RESOURCE_NOT_FOUND (the category, the parent), ETAG_MISMATCH,
-    UNKNOWN_FIELD_IN_MASK, SLUG_TAKEN, CATEGORY_CYCLE, LIMIT_REACHED (10
-    levels).
-    """
-    DeleteCategory: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.DeleteCategoryRequest, _empty_pb2.Empty]
-    """Deletes a category that has no categories below it and no products.
-
-    Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH, CATEGORY_NOT_EMPTY.
-    """
-    AdjustStock: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.AdjustStockRequest, _catalog_pb2.AdjustStockResponse]
-    """Changes how many pieces of a variant are on hand, and writes down why.
-
-    Reasons: RESOURCE_NOT_FOUND, STOCK_CHANGED, STOCK_RESERVED, LIMIT_REACHED
-    (1,000,000,000 on hand).
-    """
-    ListStockMovements: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.ListStockMovementsRequest, _catalog_pb2.ListStockMovementsResponse]
-    """Lists the stock ledger of a variant, newest first. The changes of a variant
-    add up to what is on hand.
-
-    Reasons: RESOURCE_NOT_FOUND, INVALID_PAGE_TOKEN.
-    """
-
-@_typing.type_check_only
-class CatalogServiceAsyncStub(CatalogServiceStub):
-    """The catalogue: read by everybody, kept by staff.
-
-    A product has one or more variants (sizes, colours), and each variant has a
-    price and a stock of its own. A shop without variants never meets them: the
-    price, SKU and availability of the default variant stand on the product.
-    """
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    ListProducts: _aio.UnaryUnaryMultiCallable[_catalog_pb2.ListProductsRequest, _catalog_pb2.ListProductsResponse]  # type: ignore[assignment]
+    ListProducts: _aio.UnaryUnaryMultiCallable[_catalog_pb2.ListProductsRequest, _catalog_pb2.ListProductsResponse]
     """Lists products.
 
     Reasons: INVALID_PAGE_TOKEN, ROLE_REQUIRED (a `state` other than ACTIVE is
     for staff).
     """
-    GetProduct: _aio.UnaryUnaryMultiCallable[_catalog_pb2.GetProductRequest, _catalog_pb2.Product]  # type: ignore[assignment]
+    GetProduct: _aio.UnaryUnaryMultiCallable[_catalog_pb2.GetProductRequest, _catalog_pb2.Product]
     """Answers one product, by id or slug. Drafts are RESOURCE_NOT_FOUND to all
     but staff; archived products are still answered, for old links and orders.
 
     Reasons: RESOURCE_NOT_FOUND.
     """
-    CreateProduct: _aio.UnaryUnaryMultiCallable[_catalog_pb2.CreateProductRequest, _catalog_pb2.Product]  # type: ignore[assignment]
+    CreateProduct: _aio.UnaryUnaryMultiCallable[_catalog_pb2.CreateProductRequest, _catalog_pb2.Product]
     """Adds a product, with the given variants or, when there are none, with one
     default variant made of `sku`, `price`, `compare_at_price` and `stock`.
 
     Reasons: SLUG_TAKEN, SKU_TAKEN, OPTIONS_TAKEN, CURRENCY_MISMATCH,
     RESOURCE_NOT_FOUND (a category).
     """
-    UpdateProduct: _aio.UnaryUnaryMultiCallable[_catalog_pb2.UpdateProductRequest, _catalog_pb2.Product]  # type: ignore[assignment]
+    UpdateProduct: _aio.UnaryUnaryMultiCallable[_catalog_pb2.UpdateProductRequest, _catalog_pb2.Product]
     """Changes a product. `sku`, `price` and `compare_at_price` change its default
     variant.
 
@@ -171,26 +49,26 @@ class CatalogServiceAsyncStub(CatalogServiceStub):
     ETAG_MISMATCH, UNKNOWN_FIELD_IN_MASK, SLUG_TAKEN, SKU_TAKEN,
     CURRENCY_MISMATCH.
     """
-    DeleteProduct: _aio.UnaryUnaryMultiCallable[_catalog_pb2.DeleteProductRequest, _catalog_pb2.Product]  # type: ignore[assignment]
+    DeleteProduct: _aio.UnaryUnaryMultiCallable[_catalog_pb2.DeleteProductRequest, _catalog_pb2.Product]
     """Archives a product: it leaves the lists and is no longer for sale. Orders
     keep their snapshot of it, and setting `state` brings it back. Archiving
     twice is fine.
 
     Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH.
     """
-    CreateVariant: _aio.UnaryUnaryMultiCallable[_catalog_pb2.CreateVariantRequest, _catalog_pb2.Variant]  # type: ignore[assignment]
+    CreateVariant: _aio.UnaryUnaryMultiCallable[_catalog_pb2.CreateVariantRequest, _catalog_pb2.Variant]
     """Adds a variant to a product. A product has at most 100.
 
     Reasons: RESOURCE_NOT_FOUND, SKU_TAKEN, OPTIONS_TAKEN, CURRENCY_MISMATCH,
     LIMIT_REACHED.
     """
-    UpdateVariant: _aio.UnaryUnaryMultiCallable[_catalog_pb2.UpdateVariantRequest, _catalog_pb2.Variant]  # type: ignore[assignment]
+    UpdateVariant: _aio.UnaryUnaryMultiCallable[_catalog_pb2.UpdateVariantRequest, _catalog_pb2.Variant]
     """Changes a variant. Its stock is changed by AdjustStock alone.
 
     Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH, UNKNOWN_FIELD_IN_MASK,
     SKU_TAKEN, OPTIONS_TAKEN, CURRENCY_MISMATCH.
     """
-    DeleteVariant: _aio.UnaryUnaryMultiCallable[_catalog_pb2.DeleteVariantRequest, _empty_pb2.Empty]  # type: ignore[assignment]
+    DeleteVariant: _aio.UnaryUnaryMultiCallable[_catalog_pb2.DeleteVariantRequest, _empty_pb2.Empty]
     """Takes a variant out of its product; its SKU is free again, its stock
     movements are kept. When it was the default, the oldest one left becomes
     the default.
@@ -198,41 +76,41 @@ class CatalogServiceAsyncStub(CatalogServiceStub):
     Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH, LAST_VARIANT, STOCK_RESERVED
     (orders hold some of it).
     """
-    ListCategories: _aio.UnaryUnaryMultiCallable[_catalog_pb2.ListCategoriesRequest, _catalog_pb2.ListCategoriesResponse]  # type: ignore[assignment]
+    ListCategories: _aio.UnaryUnaryMultiCallable[_catalog_pb2.ListCategoriesRequest, _catalog_pb2.ListCategoriesResponse]
     """Lists categories, ordered by name.
 
     Reasons: INVALID_PAGE_TOKEN.
     """
-    GetCategory: _aio.UnaryUnaryMultiCallable[_catalog_pb2.GetCategoryRequest, _catalog_pb2.Category]  # type: ignore[assignment]
+    GetCategory: _aio.UnaryUnaryMultiCallable[_catalog_pb2.GetCategoryRequest, _catalog_pb2.Category]
     """Answers one category, by id or slug.
 
     Reasons: RESOURCE_NOT_FOUND.
     """
-    CreateCategory: _aio.UnaryUnaryMultiCallable[_catalog_pb2.CreateCategoryRequest, _catalog_pb2.Category]  # type: ignore[assignment]
+    CreateCategory: _aio.UnaryUnaryMultiCallable[_catalog_pb2.CreateCategoryRequest, _catalog_pb2.Category]
     """Adds a category.
 
     Reasons: SLUG_TAKEN, RESOURCE_NOT_FOUND (the parent), LIMIT_REACHED (10
     levels).
     """
-    UpdateCategory: _aio.UnaryUnaryMultiCallable[_catalog_pb2.UpdateCategoryRequest, _catalog_pb2.Category]  # type: ignore[assignment]
+    UpdateCategory: _aio.UnaryUnaryMultiCallable[_catalog_pb2.UpdateCategoryRequest, _catalog_pb2.Category]
     """Changes a category. Moving it moves everything below it.
 
     Reasons: RESOURCE_NOT_FOUND (the category, the parent), ETAG_MISMATCH,
     UNKNOWN_FIELD_IN_MASK, SLUG_TAKEN, CATEGORY_CYCLE, LIMIT_REACHED (10
     levels).
     """
-    DeleteCategory: _aio.UnaryUnaryMultiCallable[_catalog_pb2.DeleteCategoryRequest, _empty_pb2.Empty]  # type: ignore[assignment]
+    DeleteCategory: _aio.UnaryUnaryMultiCallable[_catalog_pb2.DeleteCategoryRequest, _empty_pb2.Empty]
     """Deletes a category that has no categories below it and no products.
 
     Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH, CATEGORY_NOT_EMPTY.
     """
-    AdjustStock: _aio.UnaryUnaryMultiCallable[_catalog_pb2.AdjustStockRequest, _catalog_pb2.AdjustStockResponse]  # type: ignore[assignment]
+    AdjustStock: _aio.UnaryUnaryMultiCallable[_catalog_pb2.AdjustStockRequest, _catalog_pb2.AdjustStockResponse]
     """Changes how many pieces of a variant are on hand, and writes down why.
 
     Reasons: RESOURCE_NOT_FOUND, STOCK_CHANGED, STOCK_RESERVED, LIMIT_REACHED
     (1,000,000,000 on hand).
     """
-    ListStockMovements: _aio.UnaryUnaryMultiCallable[_catalog_pb2.ListStockMovementsRequest, _catalog_pb2.ListStockMovementsResponse]  # type: ignore[assignment]
+    ListStockMovements: _aio.UnaryUnaryMultiCallable[_catalog_pb2.ListStockMovementsRequest, _catalog_pb2.ListStockMovementsResponse]
     """Lists the stock ledger of a variant, newest first. The changes of a variant
     add up to what is on hand.
 
@@ -251,8 +129,8 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     def ListProducts(
         self,
         request: _catalog_pb2.ListProductsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_catalog_pb2.ListProductsResponse, _abc.Awaitable[_catalog_pb2.ListProductsResponse]]:
+        context: _aio.ServicerContext[_catalog_pb2.ListProductsRequest, _abc.Awaitable[_catalog_pb2.ListProductsResponse]],
+    ) -> _abc.Awaitable[_catalog_pb2.ListProductsResponse]:
         """Lists products.
 
         Reasons: INVALID_PAGE_TOKEN, ROLE_REQUIRED (a `state` other than ACTIVE is
@@ -263,8 +141,8 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     def GetProduct(
         self,
         request: _catalog_pb2.GetProductRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_catalog_pb2.Product, _abc.Awaitable[_catalog_pb2.Product]]:
+        context: _aio.ServicerContext[_catalog_pb2.GetProductRequest, _abc.Awaitable[_catalog_pb2.Product]],
+    ) -> _abc.Awaitable[_catalog_pb2.Product]:
         """Answers one product, by id or slug. Drafts are RESOURCE_NOT_FOUND to all
         but staff; archived products are still answered, for old links and orders.
 
@@ -275,8 +153,8 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     def CreateProduct(
         self,
         request: _catalog_pb2.CreateProductRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_catalog_pb2.Product, _abc.Awaitable[_catalog_pb2.Product]]:
+        context: _aio.ServicerContext[_catalog_pb2.CreateProductRequest, _abc.Awaitable[_catalog_pb2.Product]],
+    ) -> _abc.Awaitable[_catalog_pb2.Product]:
         """Adds a product, with the given variants or, when there are none, with one
         default variant made of `sku`, `price`, `compare_at_price` and `stock`.
 
@@ -288,8 +166,8 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     def UpdateProduct(
         self,
         request: _catalog_pb2.UpdateProductRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_catalog_pb2.Product, _abc.Awaitable[_catalog_pb2.Product]]:
+        context: _aio.ServicerContext[_catalog_pb2.UpdateProductRequest, _abc.Awaitable[_catalog_pb2.Product]],
+    ) -> _abc.Awaitable[_catalog_pb2.Product]:
         """Changes a product. `sku`, `price` and `compare_at_price` change its default
         variant.
 
@@ -302,8 +180,8 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     def DeleteProduct(
         self,
         request: _catalog_pb2.DeleteProductRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_catalog_pb2.Product, _abc.Awaitable[_catalog_pb2.Product]]:
+        context: _aio.ServicerContext[_catalog_pb2.DeleteProductRequest, _abc.Awaitable[_catalog_pb2.Product]],
+    ) -> _abc.Awaitable[_catalog_pb2.Product]:
         """Archives a product: it leaves the lists and is no longer for sale. Orders
         keep their snapshot of it, and setting `state` brings it back. Archiving
         twice is fine.
@@ -315,8 +193,8 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     def CreateVariant(
         self,
         request: _catalog_pb2.CreateVariantRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_catalog_pb2.Variant, _abc.Awaitable[_catalog_pb2.Variant]]:
+        context: _aio.ServicerContext[_catalog_pb2.CreateVariantRequest, _abc.Awaitable[_catalog_pb2.Variant]],
+    ) -> _abc.Awaitable[_catalog_pb2.Variant]:
         """Adds a variant to a product. A product has at most 100.
 
         Reasons: RESOURCE_NOT_FOUND, SKU_TAKEN, OPTIONS_TAKEN, CURRENCY_MISMATCH,
@@ -327,8 +205,8 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     def UpdateVariant(
         self,
         request: _catalog_pb2.UpdateVariantRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_catalog_pb2.Variant, _abc.Awaitable[_catalog_pb2.Variant]]:
+        context: _aio.ServicerContext[_catalog_pb2.UpdateVariantRequest, _abc.Awaitable[_catalog_pb2.Variant]],
+    ) -> _abc.Awaitable[_catalog_pb2.Variant]:
         """Changes a variant. Its stock is changed by AdjustStock alone.
 
         Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH, UNKNOWN_FIELD_IN_MASK,
@@ -339,8 +217,8 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     def DeleteVariant(
         self,
         request: _catalog_pb2.DeleteVariantRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
+        context: _aio.ServicerContext[_catalog_pb2.DeleteVariantRequest, _abc.Awaitable[_empty_pb2.Empty]],
+    ) -> _abc.Awaitable[_empty_pb2.Empty]:
         """Takes a variant out of its product; its SKU is free again, its stock
         movements are kept. When it was the default, the oldest one left becomes
         the default.
@@ -353,8 +231,8 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     def ListCategories(
         self,
         request: _catalog_pb2.ListCategoriesRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_catalog_pb2.ListCategoriesResponse, _abc.Awaitable[_catalog_pb2.ListCategoriesResponse]]:
+        context: _aio.ServicerContext[_catalog_pb2.ListCategoriesRequest, _abc.Awaitable[_catalog_pb2.ListCategoriesResponse]],
+    ) -> _abc.Awaitable[_catalog_pb2.ListCategoriesResponse]:
         """Lists categories, ordered by name.
 
         Reasons: INVALID_PAGE_TOKEN.
@@ -364,8 +242,8 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     def GetCategory(
         self,
         request: _catalog_pb2.GetCategoryRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_catalog_pb2.Category, _abc.Awaitable[_catalog_pb2.Category]]:
+        context: _aio.ServicerContext[_catalog_pb2.GetCategoryRequest, _abc.Awaitable[_catalog_pb2.Category]],
+    ) -> _abc.Awaitable[_catalog_pb2.Category]:
         """Answers one category, by id or slug.
 
         Reasons: RESOURCE_NOT_FOUND.
@@ -375,8 +253,8 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     def CreateCategory(
         self,
         request: _catalog_pb2.CreateCategoryRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_catalog_pb2.Category, _abc.Awaitable[_catalog_pb2.Category]]:
+        context: _aio.ServicerContext[_catalog_pb2.CreateCategoryRequest, _abc.Awaitable[_catalog_pb2.Category]],
+    ) -> _abc.Awaitable[_catalog_pb2.Category]:
         """Adds a category.
 
         Reasons: SLUG_TAKEN, RESOURCE_NOT_FOUND (the parent), LIMIT_REACHED (10
@@ -387,8 +265,8 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     def UpdateCategory(
         self,
         request: _catalog_pb2.UpdateCategoryRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_catalog_pb2.Category, _abc.Awaitable[_catalog_pb2.Category]]:
+        context: _aio.ServicerContext[_catalog_pb2.UpdateCategoryRequest, _abc.Awaitable[_catalog_pb2.Category]],
+    ) -> _abc.Awaitable[_catalog_pb2.Category]:
         """Changes a category. Moving it moves everything below it.
 
         Reasons: RESOURCE_NOT_FOUND (the category, the parent), ETAG_MISMATCH,
@@ -400,8 +278,8 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     def DeleteCategory(
         self,
         request: _catalog_pb2.DeleteCategoryRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
+        context: _aio.ServicerContext[_catalog_pb2.DeleteCategoryRequest, _abc.Awaitable[_empty_pb2.Empty]],
+    ) -> _abc.Awaitable[_empty_pb2.Empty]:
         """Deletes a category that has no categories below it and no products.
 
         Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH, CATEGORY_NOT_EMPTY.
@@ -411,8 +289,8 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     def AdjustStock(
         self,
         request: _catalog_pb2.AdjustStockRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_catalog_pb2.AdjustStockResponse, _abc.Awaitable[_catalog_pb2.AdjustStockResponse]]:
+        context: _aio.ServicerContext[_catalog_pb2.AdjustStockRequest, _abc.Awaitable[_catalog_pb2.AdjustStockResponse]],
+    ) -> _abc.Awaitable[_catalog_pb2.AdjustStockResponse]:
         """Changes how many pieces of a variant are on hand, and writes down why.
 
         Reasons: RESOURCE_NOT_FOUND, STOCK_CHANGED, STOCK_RESERVED, LIMIT_REACHED
@@ -423,12 +301,12 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     def ListStockMovements(
         self,
         request: _catalog_pb2.ListStockMovementsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_catalog_pb2.ListStockMovementsResponse, _abc.Awaitable[_catalog_pb2.ListStockMovementsResponse]]:
+        context: _aio.ServicerContext[_catalog_pb2.ListStockMovementsRequest, _abc.Awaitable[_catalog_pb2.ListStockMovementsResponse]],
+    ) -> _abc.Awaitable[_catalog_pb2.ListStockMovementsResponse]:
         """Lists the stock ledger of a variant, newest first. The changes of a variant
         add up to what is on hand.
 
         Reasons: RESOURCE_NOT_FOUND, INVALID_PAGE_TOKEN.
         """
 
-def add_CatalogServiceServicer_to_server(servicer: CatalogServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_CatalogServiceServicer_to_server(servicer: CatalogServiceServicer, server: _aio.Server) -> None: ...

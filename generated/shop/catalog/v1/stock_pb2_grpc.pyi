@@ -7,21 +7,7 @@ from collections import abc as _abc
 from grpc import aio as _aio
 from shop.catalog.v1 import stock_pb2 as _stock_pb2
 import abc as _abc_1
-import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -34,48 +20,8 @@ class StockServiceStub:
     answers the same and does nothing the second time.
     """
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> StockServiceAsyncStub: ...
-    ReserveStock: _grpc.UnaryUnaryMultiCallable[_stock_pb2.ReserveStockRequest, _stock_pb2.Reservation]
-    """Holds stock for all lines of an order, or for none of them. The demand of
-    lines on one variant is added up. Prices and names are read in the same
-    transaction and kept with the reservation, so that a repeated call answers
-    the first prices.
-
-    Reasons: OUT_OF_STOCK, NOT_FOR_SALE, RESOURCE_NOT_FOUND (a variant or
-    product), CURRENCY_MISMATCH, RESERVATION_MISMATCH, RESERVATION_RELEASED (or
-    expired), RESERVATION_COMMITTED.
-    """
-    CommitReservation: _grpc.UnaryUnaryMultiCallable[_stock_pb2.CommitReservationRequest, _stock_pb2.Reservation]
-    """Takes the reserved pieces out of stock, for an order that was paid. When the
-    reservation has expired, it is made anew if the stock is still there.
-
-    Reasons: RESOURCE_NOT_FOUND, RESERVATION_EXPIRED, RESERVATION_RELEASED.
-    """
-    ReleaseReservation: _grpc.UnaryUnaryMultiCallable[_stock_pb2.ReleaseReservationRequest, _stock_pb2.Reservation]
-    """Gives reserved pieces free again. Releasing an order that has no reservation
-    is remembered, so that a reserve call overtaken on its way is refused.
-
-    Reasons: RESERVATION_COMMITTED (unless `restock` is set).
-    """
-    BatchGetVariants: _grpc.UnaryUnaryMultiCallable[_stock_pb2.BatchGetVariantsRequest, _stock_pb2.BatchGetVariantsResponse]
-    """Answers what a cart or an order shows of variants. Ids that do not exist are
-    left out of the answer.
-    """
-
-@_typing.type_check_only
-class StockServiceAsyncStub(StockServiceStub):
-    """Holds stock for orders, and tells prices and availability.
-
-    An order has at most one reservation, named by the order's id, and its life
-    is ACTIVE → COMMITTED, RELEASED or EXPIRED. Every method may be repeated: it
-    answers the same and does nothing the second time.
-    """
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    ReserveStock: _aio.UnaryUnaryMultiCallable[_stock_pb2.ReserveStockRequest, _stock_pb2.Reservation]  # type: ignore[assignment]
+    ReserveStock: _aio.UnaryUnaryMultiCallable[_stock_pb2.ReserveStockRequest, _stock_pb2.Reservation]
     """Holds stock for all lines of an order, or for none of them. The demand of
     lines on one variant is added up. Prices and names are read in the same
     transaction and kept with the reservation, so that a repeated call answers
@@ -85,19 +31,19 @@ class StockServiceAsyncStub(StockServiceStub):
     product), CURRENCY_MISMATCH, RESERVATION_MISMATCH, RESERVATION_RELEASED (or
     expired), RESERVATION_COMMITTED.
     """
-    CommitReservation: _aio.UnaryUnaryMultiCallable[_stock_pb2.CommitReservationRequest, _stock_pb2.Reservation]  # type: ignore[assignment]
+    CommitReservation: _aio.UnaryUnaryMultiCallable[_stock_pb2.CommitReservationRequest, _stock_pb2.Reservation]
     """Takes the reserved pieces out of stock, for an order that was paid. When the
     reservation has expired, it is made anew if the stock is still there.
 
     Reasons: RESOURCE_NOT_FOUND, RESERVATION_EXPIRED, RESERVATION_RELEASED.
     """
-    ReleaseReservation: _aio.UnaryUnaryMultiCallable[_stock_pb2.ReleaseReservationRequest, _stock_pb2.Reservation]  # type: ignore[assignment]
+    ReleaseReservation: _aio.UnaryUnaryMultiCallable[_stock_pb2.ReleaseReservationRequest, _stock_pb2.Reservation]
     """Gives reserved pieces free again. Releasing an order that has no reservation
     is remembered, so that a reserve call overtaken on its way is refused.
 
     Reasons: RESERVATION_COMMITTED (unless `restock` is set).
     """
-    BatchGetVariants: _aio.UnaryUnaryMultiCallable[_stock_pb2.BatchGetVariantsRequest, _stock_pb2.BatchGetVariantsResponse]  # type: ignore[assignment]
+    BatchGetVariants: _aio.UnaryUnaryMultiCallable[_stock_pb2.BatchGetVariantsRequest, _stock_pb2.BatchGetVariantsResponse]
     """Answers what a cart or an order shows of variants. Ids that do not exist are
     left out of the answer.
     """
@@ -114,8 +60,8 @@ class StockServiceServicer(metaclass=_abc_1.ABCMeta):
     def ReserveStock(
         self,
         request: _stock_pb2.ReserveStockRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_stock_pb2.Reservation, _abc.Awaitable[_stock_pb2.Reservation]]:
+        context: _aio.ServicerContext[_stock_pb2.ReserveStockRequest, _abc.Awaitable[_stock_pb2.Reservation]],
+    ) -> _abc.Awaitable[_stock_pb2.Reservation]:
         """Holds stock for all lines of an order, or for none of them. The demand of
         lines on one variant is added up. Prices and names are read in the same
         transaction and kept with the reservation, so that a repeated call answers
@@ -130,8 +76,8 @@ class StockServiceServicer(metaclass=_abc_1.ABCMeta):
     def CommitReservation(
         self,
         request: _stock_pb2.CommitReservationRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_stock_pb2.Reservation, _abc.Awaitable[_stock_pb2.Reservation]]:
+        context: _aio.ServicerContext[_stock_pb2.CommitReservationRequest, _abc.Awaitable[_stock_pb2.Reservation]],
+    ) -> _abc.Awaitable[_stock_pb2.Reservation]:
         """Takes the reserved pieces out of stock, for an order that was paid. When the
         reservation has expired, it is made anew if the stock is still there.
 
@@ -142,8 +88,8 @@ class StockServiceServicer(metaclass=_abc_1.ABCMeta):
     def ReleaseReservation(
         self,
         request: _stock_pb2.ReleaseReservationRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_stock_pb2.Reservation, _abc.Awaitable[_stock_pb2.Reservation]]:
+        context: _aio.ServicerContext[_stock_pb2.ReleaseReservationRequest, _abc.Awaitable[_stock_pb2.Reservation]],
+    ) -> _abc.Awaitable[_stock_pb2.Reservation]:
         """Gives reserved pieces free again. Releasing an order that has no reservation
         is remembered, so that a reserve call overtaken on its way is refused.
 
@@ -154,10 +100,10 @@ class StockServiceServicer(metaclass=_abc_1.ABCMeta):
     def BatchGetVariants(
         self,
         request: _stock_pb2.BatchGetVariantsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_stock_pb2.BatchGetVariantsResponse, _abc.Awaitable[_stock_pb2.BatchGetVariantsResponse]]:
+        context: _aio.ServicerContext[_stock_pb2.BatchGetVariantsRequest, _abc.Awaitable[_stock_pb2.BatchGetVariantsResponse]],
+    ) -> _abc.Awaitable[_stock_pb2.BatchGetVariantsResponse]:
         """Answers what a cart or an order shows of variants. Ids that do not exist are
         left out of the answer.
         """
 
-def add_StockServiceServicer_to_server(servicer: StockServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_StockServiceServicer_to_server(servicer: StockServiceServicer, server: _aio.Server) -> None: ...

@@ -7,21 +7,7 @@ from collections import abc as _abc
 from grpc import aio as _aio
 from shop.order.v1 import order_pb2 as _order_pb2
 import abc as _abc_1
-import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -34,73 +20,8 @@ class OrderServiceStub:
     expired.
     """
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> OrderServiceAsyncStub: ...
-    CreateOrder: _grpc.UnaryUnaryMultiCallable[_order_pb2.CreateOrderRequest, _order_pb2.Order]
-    """Orders the given items, or what is in the caller's cart when none are given.
-    All lines are reserved, or none. Ordering one cart twice answers the same
-    order.
-
-    Reasons: CART_EMPTY, RESOURCE_NOT_FOUND (a product, a variant, the address),
-    OUT_OF_STOCK, NOT_FOR_SALE, CURRENCY_MISMATCH, SHIPPING_UNAVAILABLE,
-    TOTAL_CHANGED, LIMIT_REACHED (999 pieces of a variant).
-    """
-    GetOrder: _grpc.UnaryUnaryMultiCallable[_order_pb2.GetOrderRequest, _order_pb2.Order]
-    """Answers one order.
-
-    Reasons: RESOURCE_NOT_FOUND.
-    """
-    UpdateOrder: _grpc.UnaryUnaryMultiCallable[_order_pb2.UpdateOrderRequest, _order_pb2.Order]
-    """Changes an order: staff move it along, its owner may set CANCELLED while it
-    is unpaid.
-
-    Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH, UNKNOWN_FIELD_IN_MASK,
-    STATUS_CHANGE_FORBIDDEN, ROLE_REQUIRED (any other change by the owner).
-    """
-    ListOrders: _grpc.UnaryUnaryMultiCallable[_order_pb2.ListOrdersRequest, _order_pb2.ListOrdersResponse]
-    """Lists all orders, newest first.
-
-    Reasons: INVALID_PAGE_TOKEN.
-    """
-    ListUserOrders: _grpc.UnaryUnaryMultiCallable[_order_pb2.ListUserOrdersRequest, _order_pb2.ListUserOrdersResponse]
-    """Lists the orders of one user, newest first.
-
-    Reasons: RESOURCE_NOT_FOUND, INVALID_PAGE_TOKEN.
-    """
-    CancelOrder: _grpc.UnaryUnaryMultiCallable[_order_pb2.CancelOrderRequest, _order_pb2.Order]
-    """Cancels an order that is unpaid, or paid and not being packed yet: its stock
-    is free again, and what was paid is given back in full. Cancelling twice is
-    fine.
-
-    Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH, STATUS_CHANGE_FORBIDDEN.
-    """
-    ListOrderEvents: _grpc.UnaryUnaryMultiCallable[_order_pb2.ListOrderEventsRequest, _order_pb2.ListOrderEventsResponse]
-    """Lists the history of an order, oldest first.
-
-    Reasons: RESOURCE_NOT_FOUND, INVALID_PAGE_TOKEN.
-    """
-    WatchOrder: _grpc.UnaryStreamMultiCallable[_order_pb2.WatchOrderRequest, _order_pb2.WatchOrderResponse]
-    """Streams the history of an order: first what came after `after_sequence`,
-    then each new event as it happens. Over REST as server-sent events. The last
-    message is always `end`; a stream that stops without one was cut off and
-    should be resumed.
-
-    Reasons: RESOURCE_NOT_FOUND.
-    """
-
-@_typing.type_check_only
-class OrderServiceAsyncStub(OrderServiceStub):
-    """Orders and their history.
-
-    An order holds snapshots: what it says of products, prices and addresses does
-    not change with them. Its stock is held until it is paid, cancelled or
-    expired.
-    """
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    CreateOrder: _aio.UnaryUnaryMultiCallable[_order_pb2.CreateOrderRequest, _order_pb2.Order]  # type: ignore[assignment]
+    CreateOrder: _aio.UnaryUnaryMultiCallable[_order_pb2.CreateOrderRequest, _order_pb2.Order]
     """Orders the given items, or what is in the caller's cart when none are given.
     All lines are reserved, or none. Ordering one cart twice answers the same
     order.
@@ -109,41 +30,41 @@ class OrderServiceAsyncStub(OrderServiceStub):
     OUT_OF_STOCK, NOT_FOR_SALE, CURRENCY_MISMATCH, SHIPPING_UNAVAILABLE,
     TOTAL_CHANGED, LIMIT_REACHED (999 pieces of a variant).
     """
-    GetOrder: _aio.UnaryUnaryMultiCallable[_order_pb2.GetOrderRequest, _order_pb2.Order]  # type: ignore[assignment]
+    GetOrder: _aio.UnaryUnaryMultiCallable[_order_pb2.GetOrderRequest, _order_pb2.Order]
     """Answers one order.
 
     Reasons: RESOURCE_NOT_FOUND.
     """
-    UpdateOrder: _aio.UnaryUnaryMultiCallable[_order_pb2.UpdateOrderRequest, _order_pb2.Order]  # type: ignore[assignment]
+    UpdateOrder: _aio.UnaryUnaryMultiCallable[_order_pb2.UpdateOrderRequest, _order_pb2.Order]
     """Changes an order: staff move it along, its owner may set CANCELLED while it
     is unpaid.
 
     Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH, UNKNOWN_FIELD_IN_MASK,
     STATUS_CHANGE_FORBIDDEN, ROLE_REQUIRED (any other change by the owner).
     """
-    ListOrders: _aio.UnaryUnaryMultiCallable[_order_pb2.ListOrdersRequest, _order_pb2.ListOrdersResponse]  # type: ignore[assignment]
+    ListOrders: _aio.UnaryUnaryMultiCallable[_order_pb2.ListOrdersRequest, _order_pb2.ListOrdersResponse]
     """Lists all orders, newest first.
 
     Reasons: INVALID_PAGE_TOKEN.
     """
-    ListUserOrders: _aio.UnaryUnaryMultiCallable[_order_pb2.ListUserOrdersRequest, _order_pb2.ListUserOrdersResponse]  # type: ignore[assignment]
+    ListUserOrders: _aio.UnaryUnaryMultiCallable[_order_pb2.ListUserOrdersRequest, _order_pb2.ListUserOrdersResponse]
     """Lists the orders of one user, newest first.
 
     Reasons: RESOURCE_NOT_FOUND, INVALID_PAGE_TOKEN.
     """
-    CancelOrder: _aio.UnaryUnaryMultiCallable[_order_pb2.CancelOrderRequest, _order_pb2.Order]  # type: ignore[assignment]
+    CancelOrder: _aio.UnaryUnaryMultiCallable[_order_pb2.CancelOrderRequest, _order_pb2.Order]
     """Cancels an order that is unpaid, or paid and not being packed yet: its stock
     is free again, and what was paid is given back in full. Cancelling twice is
     fine.
 
     Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH, STATUS_CHANGE_FORBIDDEN.
     """
-    ListOrderEvents: _aio.UnaryUnaryMultiCallable[_order_pb2.ListOrderEventsRequest, _order_pb2.ListOrderEventsResponse]  # type: ignore[assignment]
+    ListOrderEvents: _aio.UnaryUnaryMultiCallable[_order_pb2.ListOrderEventsRequest, _order_pb2.ListOrderEventsResponse]
     """Lists the history of an order, oldest first.
 
     Reasons: RESOURCE_NOT_FOUND, INVALID_PAGE_TOKEN.
     """
-    WatchOrder: _aio.UnaryStreamMultiCallable[_order_pb2.WatchOrderRequest, _order_pb2.WatchOrderResponse]  # type: ignore[assignment]
+    WatchOrder: _aio.UnaryStreamMultiCallable[_order_pb2.WatchOrderRequest, _order_pb2.WatchOrderResponse]
     """Streams the history of an order: first what came after `after_sequence`,
     then each new event as it happens. Over REST as server-sent events. The last
     message is always `end`; a stream that stops without one was cut off and
@@ -164,8 +85,8 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
     def CreateOrder(
         self,
         request: _order_pb2.CreateOrderRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_order_pb2.Order, _abc.Awaitable[_order_pb2.Order]]:
+        context: _aio.ServicerContext[_order_pb2.CreateOrderRequest, _abc.Awaitable[_order_pb2.Order]],
+    ) -> _abc.Awaitable[_order_pb2.Order]:
         """Orders the given items, or what is in the caller's cart when none are given.
         All lines are reserved, or none. Ordering one cart twice answers the same
         order.
@@ -179,8 +100,8 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
     def GetOrder(
         self,
         request: _order_pb2.GetOrderRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_order_pb2.Order, _abc.Awaitable[_order_pb2.Order]]:
+        context: _aio.ServicerContext[_order_pb2.GetOrderRequest, _abc.Awaitable[_order_pb2.Order]],
+    ) -> _abc.Awaitable[_order_pb2.Order]:
         """Answers one order.
 
         Reasons: RESOURCE_NOT_FOUND.
@@ -190,8 +111,8 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
     def UpdateOrder(
         self,
         request: _order_pb2.UpdateOrderRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_order_pb2.Order, _abc.Awaitable[_order_pb2.Order]]:
+        context: _aio.ServicerContext[_order_pb2.UpdateOrderRequest, _abc.Awaitable[_order_pb2.Order]],
+    ) -> _abc.Awaitable[_order_pb2.Order]:
         """Changes an order: staff move it along, its owner may set CANCELLED while it
         is unpaid.
 
@@ -203,8 +124,8 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
     def ListOrders(
         self,
         request: _order_pb2.ListOrdersRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_order_pb2.ListOrdersResponse, _abc.Awaitable[_order_pb2.ListOrdersResponse]]:
+        context: _aio.ServicerContext[_order_pb2.ListOrdersRequest, _abc.Awaitable[_order_pb2.ListOrdersResponse]],
+    ) -> _abc.Awaitable[_order_pb2.ListOrdersResponse]:
         """Lists all orders, newest first.
 
         Reasons: INVALID_PAGE_TOKEN.
@@ -214,8 +135,8 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
     def ListUserOrders(
         self,
         request: _order_pb2.ListUserOrdersRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_order_pb2.ListUserOrdersResponse, _abc.Awaitable[_order_pb2.ListUserOrdersResponse]]:
+        context: _aio.ServicerContext[_order_pb2.ListUserOrdersRequest, _abc.Awaitable[_order_pb2.ListUserOrdersResponse]],
+    ) -> _abc.Awaitable[_order_pb2.ListUserOrdersResponse]:
         """Lists the orders of one user, newest first.
 
         Reasons: RESOURCE_NOT_FOUND, INVALID_PAGE_TOKEN.
@@ -225,8 +146,8 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
     def CancelOrder(
         self,
         request: _order_pb2.CancelOrderRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_order_pb2.Order, _abc.Awaitable[_order_pb2.Order]]:
+        context: _aio.ServicerContext[_order_pb2.CancelOrderRequest, _abc.Awaitable[_order_pb2.Order]],
+    ) -> _abc.Awaitable[_order_pb2.Order]:
         """Cancels an order that is unpaid, or paid and not being packed yet: its stock
         is free again, and what was paid is given back in full. Cancelling twice is
         fine.
@@ -238,8 +159,8 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
     def ListOrderEvents(
         self,
         request: _order_pb2.ListOrderEventsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_order_pb2.ListOrderEventsResponse, _abc.Awaitable[_order_pb2.ListOrderEventsResponse]]:
+        context: _aio.ServicerContext[_order_pb2.ListOrderEventsRequest, _abc.Awaitable[_order_pb2.ListOrderEventsResponse]],
+    ) -> _abc.Awaitable[_order_pb2.ListOrderEventsResponse]:
         """Lists the history of an order, oldest first.
 
         Reasons: RESOURCE_NOT_FOUND, INVALID_PAGE_TOKEN.
@@ -249,8 +170,8 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
     def WatchOrder(
         self,
         request: _order_pb2.WatchOrderRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_order_pb2.WatchOrderResponse], _abc.AsyncIterator[_order_pb2.WatchOrderResponse]]:
+        context: _aio.ServicerContext[_order_pb2.WatchOrderRequest, _abc.AsyncIterator[_order_pb2.WatchOrderResponse]],
+    ) -> _abc.AsyncIterator[_order_pb2.WatchOrderResponse]:
         """Streams the history of an order: first what came after `after_sequence`,
         then each new event as it happens. Over REST as server-sent events. The last
         message is always `end`; a stream that stops without one was cut off and
@@ -259,4 +180,4 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
         Reasons: RESOURCE_NOT_FOUND.
         """
 
-def add_OrderServiceServicer_to_server(servicer: OrderServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_OrderServiceServicer_to_server(servicer: OrderServiceServicer, server: _aio.Server) -> None: ...

@@ -8,21 +8,7 @@ from google.protobuf import empty_pb2 as _empty_pb2
 from grpc import aio as _aio
 from shop.order.v1 import rate_pb2 as _rate_pb2
 import abc as _abc_1
-import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -32,101 +18,46 @@ class RateServiceStub:
     their totals.
     """
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> RateServiceAsyncStub: ...
-    ListShippingRates: _grpc.UnaryUnaryMultiCallable[_rate_pb2.ListShippingRatesRequest, _rate_pb2.ListShippingRatesResponse]
-    """Lists shipping rates, ordered by country and currency.
-
-    Reasons: INVALID_PAGE_TOKEN.
-    """
-    CreateShippingRate: _grpc.UnaryUnaryMultiCallable[_rate_pb2.CreateShippingRateRequest, _rate_pb2.ShippingRate]
-    """Adds a shipping rate: from now on the shop ships there.
-
-    Reasons: RATE_TAKEN, CURRENCY_MISMATCH (of price and free_over).
-    """
-    UpdateShippingRate: _grpc.UnaryUnaryMultiCallable[_rate_pb2.UpdateShippingRateRequest, _rate_pb2.ShippingRate]
-    """Changes a shipping rate.
-
-    Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH, UNKNOWN_FIELD_IN_MASK,
-    RATE_TAKEN, CURRENCY_MISMATCH (of price and free_over).
-    """
-    DeleteShippingRate: _grpc.UnaryUnaryMultiCallable[_rate_pb2.DeleteShippingRateRequest, _empty_pb2.Empty]
-    """Removes a shipping rate: from now on the shop does not ship there, unless
-    the rate for all other countries applies.
-
-    Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH.
-    """
-    ListTaxRates: _grpc.UnaryUnaryMultiCallable[_rate_pb2.ListTaxRatesRequest, _rate_pb2.ListTaxRatesResponse]
-    """Lists tax rates, ordered by country.
-
-    Reasons: INVALID_PAGE_TOKEN.
-    """
-    CreateTaxRate: _grpc.UnaryUnaryMultiCallable[_rate_pb2.CreateTaxRateRequest, _rate_pb2.TaxRate]
-    """Adds a tax rate.
-
-    Reasons: RATE_TAKEN.
-    """
-    UpdateTaxRate: _grpc.UnaryUnaryMultiCallable[_rate_pb2.UpdateTaxRateRequest, _rate_pb2.TaxRate]
-    """Changes a tax rate.
-
-    Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH, UNKNOWN_FIELD_IN_MASK,
-    RATE_TAKEN.
-    """
-    DeleteTaxRate: _grpc.UnaryUnaryMultiCallable[_rate_pb2.DeleteTaxRateRequest, _empty_pb2.Empty]
-    """Removes a tax rate: from now on no tax is due there, unless the rate for all
-    other countries applies.
-
-    Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH.
-    """
-
-@_typing.type_check_only
-class RateServiceAsyncStub(RateServiceStub):
-    """Keeps the rates that new orders are calculated with. Orders that exist keep
-    their totals.
-    """
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    ListShippingRates: _aio.UnaryUnaryMultiCallable[_rate_pb2.ListShippingRatesRequest, _rate_pb2.ListShippingRatesResponse]  # type: ignore[assignment]
+    ListShippingRates: _aio.UnaryUnaryMultiCallable[_rate_pb2.ListShippingRatesRequest, _rate_pb2.ListShippingRatesResponse]
     """Lists shipping rates, ordered by country and currency.
 
     Reasons: INVALID_PAGE_TOKEN.
     """
-    CreateShippingRate: _aio.UnaryUnaryMultiCallable[_rate_pb2.CreateShippingRateRequest, _rate_pb2.ShippingRate]  # type: ignore[assignment]
+    CreateShippingRate: _aio.UnaryUnaryMultiCallable[_rate_pb2.CreateShippingRateRequest, _rate_pb2.ShippingRate]
     """Adds a shipping rate: from now on the shop ships there.
 
     Reasons: RATE_TAKEN, CURRENCY_MISMATCH (of price and free_over).
     """
-    UpdateShippingRate: _aio.UnaryUnaryMultiCallable[_rate_pb2.UpdateShippingRateRequest, _rate_pb2.ShippingRate]  # type: ignore[assignment]
+    UpdateShippingRate: _aio.UnaryUnaryMultiCallable[_rate_pb2.UpdateShippingRateRequest, _rate_pb2.ShippingRate]
     """Changes a shipping rate.
 
     Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH, UNKNOWN_FIELD_IN_MASK,
     RATE_TAKEN, CURRENCY_MISMATCH (of price and free_over).
     """
-    DeleteShippingRate: _aio.UnaryUnaryMultiCallable[_rate_pb2.DeleteShippingRateRequest, _empty_pb2.Empty]  # type: ignore[assignment]
+    DeleteShippingRate: _aio.UnaryUnaryMultiCallable[_rate_pb2.DeleteShippingRateRequest, _empty_pb2.Empty]
     """Removes a shipping rate: from now on the shop does not ship there, unless
     the rate for all other countries applies.
 
     Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH.
     """
-    ListTaxRates: _aio.UnaryUnaryMultiCallable[_rate_pb2.ListTaxRatesRequest, _rate_pb2.ListTaxRatesResponse]  # type: ignore[assignment]
+    ListTaxRates: _aio.UnaryUnaryMultiCallable[_rate_pb2.ListTaxRatesRequest, _rate_pb2.ListTaxRatesResponse]
     """Lists tax rates, ordered by country.
 
     Reasons: INVALID_PAGE_TOKEN.
     """
-    CreateTaxRate: _aio.UnaryUnaryMultiCallable[_rate_pb2.CreateTaxRateRequest, _rate_pb2.TaxRate]  # type: ignore[assignment]
+    CreateTaxRate: _aio.UnaryUnaryMultiCallable[_rate_pb2.CreateTaxRateRequest, _rate_pb2.TaxRate]
     """Adds a tax rate.
 
     Reasons: RATE_TAKEN.
     """
-    UpdateTaxRate: _aio.UnaryUnaryMultiCallable[_rate_pb2.UpdateTaxRateRequest, _rate_pb2.TaxRate]  # type: ignore[assignment]
+    UpdateTaxRate: _aio.UnaryUnaryMultiCallable[_rate_pb2.UpdateTaxRateRequest, _rate_pb2.TaxRate]
     """Changes a tax rate.
 
     Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH, UNKNOWN_FIELD_IN_MASK,
     RATE_TAKEN.
     """
-    DeleteTaxRate: _aio.UnaryUnaryMultiCallable[_rate_pb2.DeleteTaxRateRequest, _empty_pb2.Empty]  # type: ignore[assignment]
+    DeleteTaxRate: _aio.UnaryUnaryMultiCallable[_rate_pb2.DeleteTaxRateRequest, _empty_pb2.Empty]
     """Removes a tax rate: from now on no tax is due there, unless the rate for all
     other countries applies.
 
@@ -142,8 +73,8 @@ class RateServiceServicer(metaclass=_abc_1.ABCMeta):
     def ListShippingRates(
         self,
         request: _rate_pb2.ListShippingRatesRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_rate_pb2.ListShippingRatesResponse, _abc.Awaitable[_rate_pb2.ListShippingRatesResponse]]:
+        context: _aio.ServicerContext[_rate_pb2.ListShippingRatesRequest, _abc.Awaitable[_rate_pb2.ListShippingRatesResponse]],
+    ) -> _abc.Awaitable[_rate_pb2.ListShippingRatesResponse]:
         """Lists shipping rates, ordered by country and currency.
 
         Reasons: INVALID_PAGE_TOKEN.
@@ -153,8 +84,8 @@ class RateServiceServicer(metaclass=_abc_1.ABCMeta):
     def CreateShippingRate(
         self,
         request: _rate_pb2.CreateShippingRateRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_rate_pb2.ShippingRate, _abc.Awaitable[_rate_pb2.ShippingRate]]:
+        context: _aio.ServicerContext[_rate_pb2.CreateShippingRateRequest, _abc.Awaitable[_rate_pb2.ShippingRate]],
+    ) -> _abc.Awaitable[_rate_pb2.ShippingRate]:
         """Adds a shipping rate: from now on the shop ships there.
 
         Reasons: RATE_TAKEN, CURRENCY_MISMATCH (of price and free_over).
@@ -164,8 +95,8 @@ class RateServiceServicer(metaclass=_abc_1.ABCMeta):
     def UpdateShippingRate(
         self,
         request: _rate_pb2.UpdateShippingRateRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_rate_pb2.ShippingRate, _abc.Awaitable[_rate_pb2.ShippingRate]]:
+        context: _aio.ServicerContext[_rate_pb2.UpdateShippingRateRequest, _abc.Awaitable[_rate_pb2.ShippingRate]],
+    ) -> _abc.Awaitable[_rate_pb2.ShippingRate]:
         """Changes a shipping rate.
 
         Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH, UNKNOWN_FIELD_IN_MASK,
@@ -176,8 +107,8 @@ class RateServiceServicer(metaclass=_abc_1.ABCMeta):
     def DeleteShippingRate(
         self,
         request: _rate_pb2.DeleteShippingRateRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
+        context: _aio.ServicerContext[_rate_pb2.DeleteShippingRateRequest, _abc.Awaitable[_empty_pb2.Empty]],
+    ) -> _abc.Awaitable[_empty_pb2.Empty]:
         """Removes a shipping rate: from now on the shop does not ship there, unless
         the rate for all other countries applies.
 
@@ -188,8 +119,8 @@ class RateServiceServicer(metaclass=_abc_1.ABCMeta):
     def ListTaxRates(
         self,
         request: _rate_pb2.ListTaxRatesRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_rate_pb2.ListTaxRatesResponse, _abc.Awaitable[_rate_pb2.ListTaxRatesResponse]]:
+        context: _aio.ServicerContext[_rate_pb2.ListTaxRatesRequest, _abc.Awaitable[_rate_pb2.ListTaxRatesResponse]],
+    ) -> _abc.Awaitable[_rate_pb2.ListTaxRatesResponse]:
         """Lists tax rates, ordered by country.
 
         Reasons: INVALID_PAGE_TOKEN.
@@ -199,8 +130,8 @@ class RateServiceServicer(metaclass=_abc_1.ABCMeta):
     def CreateTaxRate(
         self,
         request: _rate_pb2.CreateTaxRateRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_rate_pb2.TaxRate, _abc.Awaitable[_rate_pb2.TaxRate]]:
+        context: _aio.ServicerContext[_rate_pb2.CreateTaxRateRequest, _abc.Awaitable[_rate_pb2.TaxRate]],
+    ) -> _abc.Awaitable[_rate_pb2.TaxRate]:
         """Adds a tax rate.
 
         Reasons: RATE_TAKEN.
@@ -210,8 +141,8 @@ class RateServiceServicer(metaclass=_abc_1.ABCMeta):
     def UpdateTaxRate(
         self,
         request: _rate_pb2.UpdateTaxRateRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_rate_pb2.TaxRate, _abc.Awaitable[_rate_pb2.TaxRate]]:
+        context: _aio.ServicerContext[_rate_pb2.UpdateTaxRateRequest, _abc.Awaitable[_rate_pb2.TaxRate]],
+    ) -> _abc.Awaitable[_rate_pb2.TaxRate]:
         """Changes a tax rate.
 
         Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH, UNKNOWN_FIELD_IN_MASK,
@@ -222,12 +153,12 @@ class RateServiceServicer(metaclass=_abc_1.ABCMeta):
     def DeleteTaxRate(
         self,
         request: _rate_pb2.DeleteTaxRateRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
+        context: _aio.ServicerContext[_rate_pb2.DeleteTaxRateRequest, _abc.Awaitable[_empty_pb2.Empty]],
+    ) -> _abc.Awaitable[_empty_pb2.Empty]:
         """Removes a tax rate: from now on no tax is due there, unless the rate for all
         other countries applies.
 
         Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH.
         """
 
-def add_RateServiceServicer_to_server(servicer: RateServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_RateServiceServicer_to_server(servicer: RateServiceServicer, server: _aio.Server) -> None: ...

@@ -8,21 +8,7 @@ from google.protobuf import empty_pb2 as _empty_pb2
 from grpc import aio as _aio
 from shop.order.v1 import settlement_pb2 as _settlement_pb2
 import abc as _abc_1
-import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -32,50 +18,21 @@ class SettlementServiceStub:
     and come late: it answers the same and does nothing the second time.
     """
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> SettlementServiceAsyncStub: ...
-    MarkPaid: _grpc.UnaryUnaryMultiCallable[_settlement_pb2.MarkPaidRequest, _settlement_pb2.MarkPaidResponse]
-    """Takes note that the order's total was captured. What cannot be placed any
-    more (cancelled, expired and sold out, paid by another payment) is answered
-    with REFUND, and payment gives the money back.
-
-    Reasons: RESOURCE_NOT_FOUND, AMOUNT_MISMATCH.
-    """
-    MarkPaymentFailed: _grpc.UnaryUnaryMultiCallable[_settlement_pb2.MarkPaymentFailedRequest, _empty_pb2.Empty]
-    """Takes note that a payment failed. The order can still be paid until it
-    expires.
-
-    Reasons: RESOURCE_NOT_FOUND.
-    """
-    MarkRefunded: _grpc.UnaryUnaryMultiCallable[_settlement_pb2.MarkRefundedRequest, _empty_pb2.Empty]
-    """Takes note of how much of a payment has been given back so far.
-
-    Reasons: RESOURCE_NOT_FOUND, AMOUNT_MISMATCH (more than was paid).
-    """
-
-@_typing.type_check_only
-class SettlementServiceAsyncStub(SettlementServiceStub):
-    """Takes note of what happened to an order's money. Every method may be repeated
-    and come late: it answers the same and does nothing the second time.
-    """
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    MarkPaid: _aio.UnaryUnaryMultiCallable[_settlement_pb2.MarkPaidRequest, _settlement_pb2.MarkPaidResponse]  # type: ignore[assignment]
+    MarkPaid: _aio.UnaryUnaryMultiCallable[_settlement_pb2.MarkPaidRequest, _settlement_pb2.MarkPaidResponse]
     """Takes note that the order's total was captured. What cannot be placed any
     more (cancelled, expired and sold out, paid by another payment) is answered
     with REFUND, and payment gives the money back.
 
     Reasons: RESOURCE_NOT_FOUND, AMOUNT_MISMATCH.
     """
-    MarkPaymentFailed: _aio.UnaryUnaryMultiCallable[_settlement_pb2.MarkPaymentFailedRequest, _empty_pb2.Empty]  # type: ignore[assignment]
+    MarkPaymentFailed: _aio.UnaryUnaryMultiCallable[_settlement_pb2.MarkPaymentFailedRequest, _empty_pb2.Empty]
     """Takes note that a payment failed. The order can still be paid until it
     expires.
 
     Reasons: RESOURCE_NOT_FOUND.
     """
-    MarkRefunded: _aio.UnaryUnaryMultiCallable[_settlement_pb2.MarkRefundedRequest, _empty_pb2.Empty]  # type: ignore[assignment]
+    MarkRefunded: _aio.UnaryUnaryMultiCallable[_settlement_pb2.MarkRefundedRequest, _empty_pb2.Empty]
     """Takes note of how much of a payment has been given back so far.
 
     Reasons: RESOURCE_NOT_FOUND, AMOUNT_MISMATCH (more than was paid).
@@ -90,8 +47,8 @@ class SettlementServiceServicer(metaclass=_abc_1.ABCMeta):
     def MarkPaid(
         self,
         request: _settlement_pb2.MarkPaidRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_settlement_pb2.MarkPaidResponse, _abc.Awaitable[_settlement_pb2.MarkPaidResponse]]:
+        context: _aio.ServicerContext[_settlement_pb2.MarkPaidRequest, _abc.Awaitable[_settlement_pb2.MarkPaidResponse]],
+    ) -> _abc.Awaitable[_settlement_pb2.MarkPaidResponse]:
         """Takes note that the order's total was captured. What cannot be placed any
         more (cancelled, expired and sold out, paid by another payment) is answered
         with REFUND, and payment gives the money back.
@@ -103,8 +60,8 @@ class SettlementServiceServicer(metaclass=_abc_1.ABCMeta):
     def MarkPaymentFailed(
         self,
         request: _settlement_pb2.MarkPaymentFailedRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
+        context: _aio.ServicerContext[_settlement_pb2.MarkPaymentFailedRequest, _abc.Awaitable[_empty_pb2.Empty]],
+    ) -> _abc.Awaitable[_empty_pb2.Empty]:
         """Takes note that a payment failed. The order can still be paid until it
         expires.
 
@@ -115,11 +72,11 @@ class SettlementServiceServicer(metaclass=_abc_1.ABCMeta):
     def MarkRefunded(
         self,
         request: _settlement_pb2.MarkRefundedRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
+        context: _aio.ServicerContext[_settlement_pb2.MarkRefundedRequest, _abc.Awaitable[_empty_pb2.Empty]],
+    ) -> _abc.Awaitable[_empty_pb2.Empty]:
         """Takes note of how much of a payment has been given back so far.
 
         Reasons: RESOURCE_NOT_FOUND, AMOUNT_MISMATCH (more than was paid).
         """
 
-def add_SettlementServiceServicer_to_server(servicer: SettlementServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_SettlementServiceServicer_to_server(servicer: SettlementServiceServicer, server: _aio.Server) -> None: ...

@@ -8,21 +8,7 @@ from google.protobuf import empty_pb2 as _empty_pb2
 from grpc import aio as _aio
 from shop.payment.v1 import closure_pb2 as _closure_pb2
 import abc as _abc_1
-import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -30,23 +16,8 @@ GRPC_VERSION: str
 class ClosureServiceStub:
     """Ends what concerns the money of an order that is over."""
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> ClosureServiceAsyncStub: ...
-    CloseOrder: _grpc.UnaryUnaryMultiCallable[_closure_pb2.CloseOrderRequest, _empty_pb2.Empty]
-    """Takes note that an order is cancelled: a payment under way is cancelled,
-    captured money is given back in full, and no new payment begins. What takes
-    longer than the call is finished by itself; the order hears of it through
-    SettlementService. Repeating it changes nothing.
-    """
-
-@_typing.type_check_only
-class ClosureServiceAsyncStub(ClosureServiceStub):
-    """Ends what concerns the money of an order that is over."""
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    CloseOrder: _aio.UnaryUnaryMultiCallable[_closure_pb2.CloseOrderRequest, _empty_pb2.Empty]  # type: ignore[assignment]
+    CloseOrder: _aio.UnaryUnaryMultiCallable[_closure_pb2.CloseOrderRequest, _empty_pb2.Empty]
     """Takes note that an order is cancelled: a payment under way is cancelled,
     captured money is given back in full, and no new payment begins. What takes
     longer than the call is finished by itself; the order hears of it through
@@ -60,12 +31,12 @@ class ClosureServiceServicer(metaclass=_abc_1.ABCMeta):
     def CloseOrder(
         self,
         request: _closure_pb2.CloseOrderRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
+        context: _aio.ServicerContext[_closure_pb2.CloseOrderRequest, _abc.Awaitable[_empty_pb2.Empty]],
+    ) -> _abc.Awaitable[_empty_pb2.Empty]:
         """Takes note that an order is cancelled: a payment under way is cancelled,
         captured money is given back in full, and no new payment begins. What takes
         longer than the call is finished by itself; the order hears of it through
         SettlementService. Repeating it changes nothing.
         """
 
-def add_ClosureServiceServicer_to_server(servicer: ClosureServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_ClosureServiceServicer_to_server(servicer: ClosureServiceServicer, server: _aio.Server) -> None: ...

@@ -8,21 +8,7 @@ from google.protobuf import empty_pb2 as _empty_pb2
 from grpc import aio as _aio
 from shop.payment.v1 import payment_pb2 as _payment_pb2
 import abc as _abc_1
-import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -34,64 +20,8 @@ class PaymentServiceStub:
     (`pm_…`) and sends its id. An order has at most one active payment.
     """
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> PaymentServiceAsyncStub: ...
-    ProcessPayment: _grpc.UnaryUnaryMultiCallable[_payment_pb2.ProcessPaymentRequest, _payment_pb2.Payment]
-    """Pays an order of the caller, in full. Nobody pays for somebody else: to
-    staff, too, another user's order is RESOURCE_NOT_FOUND here.
-
-    The answer may be a payment that is not through yet: REQUIRES_ACTION (send
-    the customer to `redirect_url`, then call ConfirmPayment), PROCESSING or
-    UNKNOWN (it settles by itself; read it again, or watch the order).
-
-    Reasons: RESOURCE_NOT_FOUND, SESSION_ENDED, ORDER_NOT_PAYABLE,
-    PAYMENT_IN_PROGRESS, CARD_DECLINED, PAYMENT_METHOD_INVALID,
-    GATEWAY_UNAVAILABLE.
-    """
-    GetPayment: _grpc.UnaryUnaryMultiCallable[_payment_pb2.GetPaymentRequest, _payment_pb2.Payment]
-    """Answers one payment.
-
-    Reasons: RESOURCE_NOT_FOUND.
-    """
-    ListPayments: _grpc.UnaryUnaryMultiCallable[_payment_pb2.ListPaymentsRequest, _payment_pb2.ListPaymentsResponse]
-    """Lists the payments of an order, newest first.
-
-    Reasons: RESOURCE_NOT_FOUND (the order), INVALID_PAGE_TOKEN.
-    """
-    ConfirmPayment: _grpc.UnaryUnaryMultiCallable[_payment_pb2.ConfirmPaymentRequest, _payment_pb2.Payment]
-    """Goes on with a payment after the customer's 3-D Secure step. What counts is
-    Stripe's word, not the caller's. Confirming twice is fine.
-
-    Reasons: RESOURCE_NOT_FOUND, SESSION_ENDED, PAYMENT_NOT_CONFIRMABLE,
-    CARD_DECLINED, GATEWAY_UNAVAILABLE.
-    """
-    RefundPayment: _grpc.UnaryUnaryMultiCallable[_payment_pb2.RefundPaymentRequest, _payment_pb2.Payment]
-    """Gives back what was captured, all of it or in part. Refunds never add up to
-    more than was captured, also when they are made at the same time.
-
-    Reasons: RESOURCE_NOT_FOUND, SESSION_ENDED, ETAG_MISMATCH,
-    PAYMENT_NOT_REFUNDABLE, REFUND_TOO_LARGE, CURRENCY_MISMATCH,
-    GATEWAY_UNAVAILABLE.
-    """
-    HandleStripeWebhook: _grpc.UnaryUnaryMultiCallable[_payment_pb2.HandleStripeWebhookRequest, _empty_pb2.Empty]
-    """Takes an event from Stripe, signed in the header `stripe-signature`. Each
-    event has its effect once, in whatever order and however often it comes.
-
-    Reasons: WEBHOOK_SIGNATURE_INVALID.
-    """
-
-@_typing.type_check_only
-class PaymentServiceAsyncStub(PaymentServiceStub):
-    """Pays orders and gives money back.
-
-    Card numbers never come here: the client has Stripe make a payment method
-    (`pm_…`) and sends its id. An order has at most one active payment.
-    """
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    ProcessPayment: _aio.UnaryUnaryMultiCallable[_payment_pb2.ProcessPaymentRequest, _payment_pb2.Payment]  # type: ignore[assignment]
+    ProcessPayment: _aio.UnaryUnaryMultiCallable[_payment_pb2.ProcessPaymentRequest, _payment_pb2.Payment]
     """Pays an order of the caller, in full. Nobody pays for somebody else: to
     staff, too, another user's order is RESOURCE_NOT_FOUND here.
 
@@ -103,24 +33,24 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     PAYMENT_IN_PROGRESS, CARD_DECLINED, PAYMENT_METHOD_INVALID,
     GATEWAY_UNAVAILABLE.
     """
-    GetPayment: _aio.UnaryUnaryMultiCallable[_payment_pb2.GetPaymentRequest, _payment_pb2.Payment]  # type: ignore[assignment]
+    GetPayment: _aio.UnaryUnaryMultiCallable[_payment_pb2.GetPaymentRequest, _payment_pb2.Payment]
     """Answers one payment.
 
     Reasons: RESOURCE_NOT_FOUND.
     """
-    ListPayments: _aio.UnaryUnaryMultiCallable[_payment_pb2.ListPaymentsRequest, _payment_pb2.ListPaymentsResponse]  # type: ignore[assignment]
+    ListPayments: _aio.UnaryUnaryMultiCallable[_payment_pb2.ListPaymentsRequest, _payment_pb2.ListPaymentsResponse]
     """Lists the payments of an order, newest first.
 
     Reasons: RESOURCE_NOT_FOUND (the order), INVALID_PAGE_TOKEN.
     """
-    ConfirmPayment: _aio.UnaryUnaryMultiCallable[_payment_pb2.ConfirmPaymentRequest, _payment_pb2.Payment]  # type: ignore[assignment]
+    ConfirmPayment: _aio.UnaryUnaryMultiCallable[_payment_pb2.ConfirmPaymentRequest, _payment_pb2.Payment]
     """Goes on with a payment after the customer's 3-D Secure step. What counts is
     Stripe's word, not the caller's. Confirming twice is fine.
 
     Reasons: RESOURCE_NOT_FOUND, SESSION_ENDED, PAYMENT_NOT_CONFIRMABLE,
     CARD_DECLINED, GATEWAY_UNAVAILABLE.
     """
-    RefundPayment: _aio.UnaryUnaryMultiCallable[_payment_pb2.RefundPaymentRequest, _payment_pb2.Payment]  # type: ignore[assignment]
+    RefundPayment: _aio.UnaryUnaryMultiCallable[_payment_pb2.RefundPaymentRequest, _payment_pb2.Payment]
     """Gives back what was captured, all of it or in part. Refunds never add up to
     more than was captured, also when they are made at the same time.
 
@@ -128,7 +58,7 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     PAYMENT_NOT_REFUNDABLE, REFUND_TOO_LARGE, CURRENCY_MISMATCH,
     GATEWAY_UNAVAILABLE.
     """
-    HandleStripeWebhook: _aio.UnaryUnaryMultiCallable[_payment_pb2.HandleStripeWebhookRequest, _empty_pb2.Empty]  # type: ignore[assignment]
+    HandleStripeWebhook: _aio.UnaryUnaryMultiCallable[_payment_pb2.HandleStripeWebhookRequest, _empty_pb2.Empty]
     """Takes an event from Stripe, signed in the header `stripe-signature`. Each
     event has its effect once, in whatever order and however often it comes.
 
@@ -146,8 +76,8 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
     def ProcessPayment(
         self,
         request: _payment_pb2.ProcessPaymentRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_payment_pb2.Payment, _abc.Awaitable[_payment_pb2.Payment]]:
+        context: _aio.ServicerContext[_payment_pb2.ProcessPaymentRequest, _abc.Awaitable[_payment_pb2.Payment]],
+    ) -> _abc.Awaitable[_payment_pb2.Payment]:
         """Pays an order of the caller, in full. Nobody pays for somebody else: to
         staff, too, another user's order is RESOURCE_NOT_FOUND here.
 
@@ -164,8 +94,8 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
     def GetPayment(
         self,
         request: _payment_pb2.GetPaymentRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_payment_pb2.Payment, _abc.Awaitable[_payment_pb2.Payment]]:
+        context: _aio.ServicerContext[_payment_pb2.GetPaymentRequest, _abc.Awaitable[_payment_pb2.Payment]],
+    ) -> _abc.Awaitable[_payment_pb2.Payment]:
         """Answers one payment.
 
         Reasons: RESOURCE_NOT_FOUND.
@@ -175,8 +105,8 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
     def ListPayments(
         self,
         request: _payment_pb2.ListPaymentsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_payment_pb2.ListPaymentsResponse, _abc.Awaitable[_payment_pb2.ListPaymentsResponse]]:
+        context: _aio.ServicerContext[_payment_pb2.ListPaymentsRequest, _abc.Awaitable[_payment_pb2.ListPaymentsResponse]],
+    ) -> _abc.Awaitable[_payment_pb2.ListPaymentsResponse]:
         """Lists the payments of an order, newest first.
 
         Reasons: RESOURCE_NOT_FOUND (the order), INVALID_PAGE_TOKEN.
@@ -186,8 +116,8 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
     def ConfirmPayment(
         self,
         request: _payment_pb2.ConfirmPaymentRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_payment_pb2.Payment, _abc.Awaitable[_payment_pb2.Payment]]:
+        context: _aio.ServicerContext[_payment_pb2.ConfirmPaymentRequest, _abc.Awaitable[_payment_pb2.Payment]],
+    ) -> _abc.Awaitable[_payment_pb2.Payment]:
         """Goes on with a payment after the customer's 3-D Secure step. What counts is
         Stripe's word, not the caller's. Confirming twice is fine.
 
@@ -199,8 +129,8 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
     def RefundPayment(
         self,
         request: _payment_pb2.RefundPaymentRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_payment_pb2.Payment, _abc.Awaitable[_payment_pb2.Payment]]:
+        context: _aio.ServicerContext[_payment_pb2.RefundPaymentRequest, _abc.Awaitable[_payment_pb2.Payment]],
+    ) -> _abc.Awaitable[_payment_pb2.Payment]:
         """Gives back what was captured, all of it or in part. Refunds never add up to
         more than was captured, also when they are made at the same time.
 
@@ -213,12 +143,12 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
     def HandleStripeWebhook(
         self,
         request: _payment_pb2.HandleStripeWebhookRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
+        context: _aio.ServicerContext[_payment_pb2.HandleStripeWebhookRequest, _abc.Awaitable[_empty_pb2.Empty]],
+    ) -> _abc.Awaitable[_empty_pb2.Empty]:
         """Takes an event from Stripe, signed in the header `stripe-signature`. Each
         event has its effect once, in whatever order and however often it comes.
 
         Reasons: WEBHOOK_SIGNATURE_INVALID.
         """
 
-def add_PaymentServiceServicer_to_server(servicer: PaymentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_PaymentServiceServicer_to_server(servicer: PaymentServiceServicer, server: _aio.Server) -> None: ...

@@ -7,21 +7,7 @@ from collections import abc as _abc
 from grpc import aio as _aio
 from shop.users.v1 import session_pb2 as _session_pb2
 import abc as _abc_1
-import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -31,24 +17,8 @@ class SessionServiceStub:
     not trust an access token until it expires (`checks_session`).
     """
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> SessionServiceAsyncStub: ...
-    GetSession: _grpc.UnaryUnaryMultiCallable[_session_pb2.GetSessionRequest, _session_pb2.Session]
-    """Answers a live session, with what its user may do now.
-
-    Reasons: SESSION_ENDED (also when there never was such a session).
-    """
-
-@_typing.type_check_only
-class SessionServiceAsyncStub(SessionServiceStub):
-    """Tells other services whether a session still lives, for the methods that do
-    not trust an access token until it expires (`checks_session`).
-    """
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    GetSession: _aio.UnaryUnaryMultiCallable[_session_pb2.GetSessionRequest, _session_pb2.Session]  # type: ignore[assignment]
+    GetSession: _aio.UnaryUnaryMultiCallable[_session_pb2.GetSessionRequest, _session_pb2.Session]
     """Answers a live session, with what its user may do now.
 
     Reasons: SESSION_ENDED (also when there never was such a session).
@@ -63,11 +33,11 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     def GetSession(
         self,
         request: _session_pb2.GetSessionRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_session_pb2.Session, _abc.Awaitable[_session_pb2.Session]]:
+        context: _aio.ServicerContext[_session_pb2.GetSessionRequest, _abc.Awaitable[_session_pb2.Session]],
+    ) -> _abc.Awaitable[_session_pb2.Session]:
         """Answers a live session, with what its user may do now.
 
         Reasons: SESSION_ENDED (also when there never was such a session).
         """
 
-def add_SessionServiceServicer_to_server(servicer: SessionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_SessionServiceServicer_to_server(servicer: SessionServiceServicer, server: _aio.Server) -> None: ...

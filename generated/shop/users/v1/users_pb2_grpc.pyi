@@ -8,21 +8,7 @@ from google.protobuf import empty_pb2 as _empty_pb2
 from grpc import aio as _aio
 from shop.users.v1 import users_pb2 as _users_pb2
 import abc as _abc_1
-import grpc as _grpc
-import sys
-import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
-
-_T = _typing.TypeVar("_T")
-
-class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
-
-class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
-    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -34,133 +20,47 @@ class UserServiceStub:
     Somebody else's user is RESOURCE_NOT_FOUND to everybody but staff.
     """
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> UserServiceAsyncStub: ...
-    CreateUser: _grpc.UnaryUnaryMultiCallable[_users_pb2.CreateUserRequest, _users_pb2.User]
-    """Signs up a customer and mails a token that verifies the address.
-
-    Reasons: EMAIL_TAKEN, PASSWORD_TOO_COMMON.
-    """
-    GetUser: _grpc.UnaryUnaryMultiCallable[_users_pb2.GetUserRequest, _users_pb2.User]
-    """Answers one user.
-
-    Reasons: RESOURCE_NOT_FOUND (also when the user was deleted).
-    """
-    ListUsers: _grpc.UnaryUnaryMultiCallable[_users_pb2.ListUsersRequest, _users_pb2.ListUsersResponse]
-    """Lists users, ordered by e-mail address. Deleted users are left out.
-
-    Reasons: INVALID_PAGE_TOKEN.
-    """
-    UpdateUser: _grpc.UnaryUnaryMultiCallable[_users_pb2.UpdateUserRequest, _users_pb2.User]
-    """Changes a user. A new e-mail address is unverified until the token mailed
-    to it comes back; the old address is told.
-
-    Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH, UNKNOWN_FIELD_IN_MASK,
-    EMAIL_TAKEN.
-    """
-    DeleteUser: _grpc.UnaryUnaryMultiCallable[_users_pb2.DeleteUserRequest, _empty_pb2.Empty]
-    """Erases a user: personal fields are overwritten, addresses removed, sessions
-    ended. The id stays, so that orders keep their key. There is no way back.
-
-    Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH, SESSION_ENDED, LAST_ADMIN.
-    """
-    SetUserRole: _grpc.UnaryUnaryMultiCallable[_users_pb2.SetUserRoleRequest, _users_pb2.User]
-    """Sets what a user may do. It shows in the access tokens made from then on,
-    so after their next RefreshToken, ten minutes later at most.
-
-    Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH, SESSION_ENDED, LAST_ADMIN.
-    """
-    SetUserDisabled: _grpc.UnaryUnaryMultiCallable[_users_pb2.SetUserDisabledRequest, _users_pb2.User]
-    """Shuts a user out, or lets them in again. Disabling ends all their sessions.
-
-    Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH, SESSION_ENDED, LAST_ADMIN.
-    """
-    ChangePassword: _grpc.UnaryUnaryMultiCallable[_users_pb2.ChangePasswordRequest, _empty_pb2.Empty]
-    """Changes the caller's own password and ends all their other sessions. Nobody
-    can do it for somebody else: to staff, too, another user is
-    RESOURCE_NOT_FOUND here.
-
-    Reasons: RESOURCE_NOT_FOUND, SESSION_ENDED, PASSWORD_INCORRECT,
-    PASSWORD_TOO_COMMON, LOGIN_THROTTLED.
-    """
-    GetAddress: _grpc.UnaryUnaryMultiCallable[_users_pb2.GetAddressRequest, _users_pb2.Address]
-    """Answers one address. The order service asks for it with the customer's own
-    token when an order names an `address_id`.
-
-    Reasons: RESOURCE_NOT_FOUND.
-    """
-    ListAddresses: _grpc.UnaryUnaryMultiCallable[_users_pb2.ListAddressesRequest, _users_pb2.ListAddressesResponse]
-    """Lists the addresses of a user, newest first.
-
-    Reasons: RESOURCE_NOT_FOUND, INVALID_PAGE_TOKEN.
-    """
-    CreateAddress: _grpc.UnaryUnaryMultiCallable[_users_pb2.CreateAddressRequest, _users_pb2.Address]
-    """Adds an address to a user. A user has at most 100.
-
-    Reasons: RESOURCE_NOT_FOUND, LIMIT_REACHED.
-    """
-    UpdateAddress: _grpc.UnaryUnaryMultiCallable[_users_pb2.UpdateAddressRequest, _users_pb2.Address]
-    """Changes an address. Orders keep the address they were made with.
-
-    Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH, UNKNOWN_FIELD_IN_MASK.
-    """
-    DeleteAddress: _grpc.UnaryUnaryMultiCallable[_users_pb2.DeleteAddressRequest, _empty_pb2.Empty]
-    """Removes an address. Orders keep the address they were made with.
-
-    Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH.
-    """
-
-@_typing.type_check_only
-class UserServiceAsyncStub(UserServiceStub):
-    """The users of the shop: customers, staff and administrators.
-
-    Wherever a user id is a path segment, `me` stands for the caller's own id.
-    Somebody else's user is RESOURCE_NOT_FOUND to everybody but staff.
-    """
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    CreateUser: _aio.UnaryUnaryMultiCallable[_users_pb2.CreateUserRequest, _users_pb2.User]  # type: ignore[assignment]
+    CreateUser: _aio.UnaryUnaryMultiCallable[_users_pb2.CreateUserRequest, _users_pb2.User]
     """Signs up a customer and mails a token that verifies the address.
 
     Reasons: EMAIL_TAKEN, PASSWORD_TOO_COMMON.
     """
-    GetUser: _aio.UnaryUnaryMultiCallable[_users_pb2.GetUserRequest, _users_pb2.User]  # type: ignore[assignment]
+    GetUser: _aio.UnaryUnaryMultiCallable[_users_pb2.GetUserRequest, _users_pb2.User]
     """Answers one user.
 
     Reasons: RESOURCE_NOT_FOUND (also when the user was deleted).
     """
-    ListUsers: _aio.UnaryUnaryMultiCallable[_users_pb2.ListUsersRequest, _users_pb2.ListUsersResponse]  # type: ignore[assignment]
+    ListUsers: _aio.UnaryUnaryMultiCallable[_users_pb2.ListUsersRequest, _users_pb2.ListUsersResponse]
     """Lists users, ordered by e-mail address. Deleted users are left out.
 
     Reasons: INVALID_PAGE_TOKEN.
     """
-    UpdateUser: _aio.UnaryUnaryMultiCallable[_users_pb2.UpdateUserRequest, _users_pb2.User]  # type: ignore[assignment]
+    UpdateUser: _aio.UnaryUnaryMultiCallable[_users_pb2.UpdateUserRequest, _users_pb2.User]
     """Changes a user. A new e-mail address is unverified until the token mailed
     to it comes back; the old address is told.
 
     Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH, UNKNOWN_FIELD_IN_MASK,
     EMAIL_TAKEN.
     """
-    DeleteUser: _aio.UnaryUnaryMultiCallable[_users_pb2.DeleteUserRequest, _empty_pb2.Empty]  # type: ignore[assignment]
+    DeleteUser: _aio.UnaryUnaryMultiCallable[_users_pb2.DeleteUserRequest, _empty_pb2.Empty]
     """Erases a user: personal fields are overwritten, addresses removed, sessions
     ended. The id stays, so that orders keep their key. There is no way back.
 
     Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH, SESSION_ENDED, LAST_ADMIN.
     """
-    SetUserRole: _aio.UnaryUnaryMultiCallable[_users_pb2.SetUserRoleRequest, _users_pb2.User]  # type: ignore[assignment]
+    SetUserRole: _aio.UnaryUnaryMultiCallable[_users_pb2.SetUserRoleRequest, _users_pb2.User]
     """Sets what a user may do. It shows in the access tokens made from then on,
     so after their next RefreshToken, ten minutes later at most.
 
     Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH, SESSION_ENDED, LAST_ADMIN.
     """
-    SetUserDisabled: _aio.UnaryUnaryMultiCallable[_users_pb2.SetUserDisabledRequest, _users_pb2.User]  # type: ignore[assignment]
+    SetUserDisabled: _aio.UnaryUnaryMultiCallable[_users_pb2.SetUserDisabledRequest, _users_pb2.User]
     """Shuts a user out, or lets them in again. Disabling ends all their sessions.
 
     Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH, SESSION_ENDED, LAST_ADMIN.
     """
-    ChangePassword: _aio.UnaryUnaryMultiCallable[_users_pb2.ChangePasswordRequest, _empty_pb2.Empty]  # type: ignore[assignment]
+    ChangePassword: _aio.UnaryUnaryMultiCallable[_users_pb2.ChangePasswordRequest, _empty_pb2.Empty]
     """Changes the caller's own password and ends all their other sessions. Nobody
     can do it for somebody else: to staff, too, another user is
     RESOURCE_NOT_FOUND here.
@@ -168,28 +68,28 @@ class UserServiceAsyncStub(UserServiceStub):
     Reasons: RESOURCE_NOT_FOUND, SESSION_ENDED, PASSWORD_INCORRECT,
     PASSWORD_TOO_COMMON, LOGIN_THROTTLED.
     """
-    GetAddress: _aio.UnaryUnaryMultiCallable[_users_pb2.GetAddressRequest, _users_pb2.Address]  # type: ignore[assignment]
+    GetAddress: _aio.UnaryUnaryMultiCallable[_users_pb2.GetAddressRequest, _users_pb2.Address]
     """Answers one address. The order service asks for it with the customer's own
     token when an order names an `address_id`.
 
     Reasons: RESOURCE_NOT_FOUND.
     """
-    ListAddresses: _aio.UnaryUnaryMultiCallable[_users_pb2.ListAddressesRequest, _users_pb2.ListAddressesResponse]  # type: ignore[assignment]
+    ListAddresses: _aio.UnaryUnaryMultiCallable[_users_pb2.ListAddressesRequest, _users_pb2.ListAddressesResponse]
     """Lists the addresses of a user, newest first.
 
     Reasons: RESOURCE_NOT_FOUND, INVALID_PAGE_TOKEN.
     """
-    CreateAddress: _aio.UnaryUnaryMultiCallable[_users_pb2.CreateAddressRequest, _users_pb2.Address]  # type: ignore[assignment]
+    CreateAddress: _aio.UnaryUnaryMultiCallable[_users_pb2.CreateAddressRequest, _users_pb2.Address]
     """Adds an address to a user. A user has at most 100.
 
     Reasons: RESOURCE_NOT_FOUND, LIMIT_REACHED.
     """
-    UpdateAddress: _aio.UnaryUnaryMultiCallable[_users_pb2.UpdateAddressRequest, _users_pb2.Address]  # type: ignore[assignment]
+    UpdateAddress: _aio.UnaryUnaryMultiCallable[_users_pb2.UpdateAddressRequest, _users_pb2.Address]
     """Changes an address. Orders keep the address they were made with.
 
     Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH, UNKNOWN_FIELD_IN_MASK.
     """
-    DeleteAddress: _aio.UnaryUnaryMultiCallable[_users_pb2.DeleteAddressRequest, _empty_pb2.Empty]  # type: ignore[assignment]
+    DeleteAddress: _aio.UnaryUnaryMultiCallable[_users_pb2.DeleteAddressRequest, _empty_pb2.Empty]
     """Removes an address. Orders keep the address they were made with.
 
     Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH.
@@ -206,8 +106,8 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
     def CreateUser(
         self,
         request: _users_pb2.CreateUserRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_users_pb2.User, _abc.Awaitable[_users_pb2.User]]:
+        context: _aio.ServicerContext[_users_pb2.CreateUserRequest, _abc.Awaitable[_users_pb2.User]],
+    ) -> _abc.Awaitable[_users_pb2.User]:
         """Signs up a customer and mails a token that verifies the address.
 
         Reasons: EMAIL_TAKEN, PASSWORD_TOO_COMMON.
@@ -217,8 +117,8 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
     def GetUser(
         self,
         request: _users_pb2.GetUserRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_users_pb2.User, _abc.Awaitable[_users_pb2.User]]:
+        context: _aio.ServicerContext[_users_pb2.GetUserRequest, _abc.Awaitable[_users_pb2.User]],
+    ) -> _abc.Awaitable[_users_pb2.User]:
         """Answers one user.
 
         Reasons: RESOURCE_NOT_FOUND (also when the user was deleted).
@@ -228,8 +128,8 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
     def ListUsers(
         self,
         request: _users_pb2.ListUsersRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_users_pb2.ListUsersResponse, _abc.Awaitable[_users_pb2.ListUsersResponse]]:
+        context: _aio.ServicerContext[_users_pb2.ListUsersRequest, _abc.Awaitable[_users_pb2.ListUsersResponse]],
+    ) -> _abc.Awaitable[_users_pb2.ListUsersResponse]:
         """Lists users, ordered by e-mail address. Deleted users are left out.
 
         Reasons: INVALID_PAGE_TOKEN.
@@ -239,8 +139,8 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
     def UpdateUser(
         self,
         request: _users_pb2.UpdateUserRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_users_pb2.User, _abc.Awaitable[_users_pb2.User]]:
+        context: _aio.ServicerContext[_users_pb2.UpdateUserRequest, _abc.Awaitable[_users_pb2.User]],
+    ) -> _abc.Awaitable[_users_pb2.User]:
         """Changes a user. A new e-mail address is unverified until the token mailed
         to it comes back; the old address is told.
 
@@ -252,8 +152,8 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
     def DeleteUser(
         self,
         request: _users_pb2.DeleteUserRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
+        context: _aio.ServicerContext[_users_pb2.DeleteUserRequest, _abc.Awaitable[_empty_pb2.Empty]],
+    ) -> _abc.Awaitable[_empty_pb2.Empty]:
         """Erases a user: personal fields are overwritten, addresses removed, sessions
         ended. The id stays, so that orders keep their key. There is no way back.
 
@@ -264,8 +164,8 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
     def SetUserRole(
         self,
         request: _users_pb2.SetUserRoleRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_users_pb2.User, _abc.Awaitable[_users_pb2.User]]:
+        context: _aio.ServicerContext[_users_pb2.SetUserRoleRequest, _abc.Awaitable[_users_pb2.User]],
+    ) -> _abc.Awaitable[_users_pb2.User]:
         """Sets what a user may do. It shows in the access tokens made from then on,
         so after their next RefreshToken, ten minutes later at most.
 
@@ -276,8 +176,8 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
     def SetUserDisabled(
         self,
         request: _users_pb2.SetUserDisabledRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_users_pb2.User, _abc.Awaitable[_users_pb2.User]]:
+        context: _aio.ServicerContext[_users_pb2.SetUserDisabledRequest, _abc.Awaitable[_users_pb2.User]],
+    ) -> _abc.Awaitable[_users_pb2.User]:
         """Shuts a user out, or lets them in again. Disabling ends all their sessions.
 
         Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH, SESSION_ENDED, LAST_ADMIN.
@@ -287,8 +187,8 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
     def ChangePassword(
         self,
         request: _users_pb2.ChangePasswordRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
+        context: _aio.ServicerContext[_users_pb2.ChangePasswordRequest, _abc.Awaitable[_empty_pb2.Empty]],
+    ) -> _abc.Awaitable[_empty_pb2.Empty]:
         """Changes the caller's own password and ends all their other sessions. Nobody
         can do it for somebody else: to staff, too, another user is
         RESOURCE_NOT_FOUND here.
@@ -301,8 +201,8 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
     def GetAddress(
         self,
         request: _users_pb2.GetAddressRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_users_pb2.Address, _abc.Awaitable[_users_pb2.Address]]:
+        context: _aio.ServicerContext[_users_pb2.GetAddressRequest, _abc.Awaitable[_users_pb2.Address]],
+    ) -> _abc.Awaitable[_users_pb2.Address]:
         """Answers one address. The order service asks for it with the customer's own
         token when an order names an `address_id`.
 
@@ -313,8 +213,8 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
     def ListAddresses(
         self,
         request: _users_pb2.ListAddressesRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_users_pb2.ListAddressesResponse, _abc.Awaitable[_users_pb2.ListAddressesResponse]]:
+        context: _aio.ServicerContext[_users_pb2.ListAddressesRequest, _abc.Awaitable[_users_pb2.ListAddressesResponse]],
+    ) -> _abc.Awaitable[_users_pb2.ListAddressesResponse]:
         """Lists the addresses of a user, newest first.
 
         Reasons: RESOURCE_NOT_FOUND, INVALID_PAGE_TOKEN.
@@ -324,8 +224,8 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
     def CreateAddress(
         self,
         request: _users_pb2.CreateAddressRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_users_pb2.Address, _abc.Awaitable[_users_pb2.Address]]:
+        context: _aio.ServicerContext[_users_pb2.CreateAddressRequest, _abc.Awaitable[_users_pb2.Address]],
+    ) -> _abc.Awaitable[_users_pb2.Address]:
         """Adds an address to a user. A user has at most 100.
 
         Reasons: RESOURCE_NOT_FOUND, LIMIT_REACHED.
@@ -335,8 +235,8 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
     def UpdateAddress(
         self,
         request: _users_pb2.UpdateAddressRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_users_pb2.Address, _abc.Awaitable[_users_pb2.Address]]:
+        context: _aio.ServicerContext[_users_pb2.UpdateAddressRequest, _abc.Awaitable[_users_pb2.Address]],
+    ) -> _abc.Awaitable[_users_pb2.Address]:
         """Changes an address. Orders keep the address they were made with.
 
         Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH, UNKNOWN_FIELD_IN_MASK.
@@ -346,14 +246,14 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
     def DeleteAddress(
         self,
         request: _users_pb2.DeleteAddressRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
+        context: _aio.ServicerContext[_users_pb2.DeleteAddressRequest, _abc.Awaitable[_empty_pb2.Empty]],
+    ) -> _abc.Awaitable[_empty_pb2.Empty]:
         """Removes an address. Orders keep the address they were made with.
 
         Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH.
         """
 
-def add_UserServiceServicer_to_server(servicer: UserServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_UserServiceServicer_to_server(servicer: UserServiceServicer, server: _aio.Server) -> None: ...
 
 class AuthServiceStub:
     """Signing in and out.
@@ -362,87 +262,39 @@ class AuthServiceStub:
     within 30 days. An access token is an ES256 JWT that is good for ten minutes.
     """
 
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> AuthServiceAsyncStub: ...
-    Login: _grpc.UnaryUnaryMultiCallable[_users_pb2.LoginRequest, _users_pb2.TokenGrant]
-    """Begins a session. An unknown address and a wrong password get the same
-    answer after the same time.
-
-    Reasons: INVALID_CREDENTIALS, LOGIN_THROTTLED, USER_DISABLED.
-    """
-    RefreshToken: _grpc.UnaryUnaryMultiCallable[_users_pb2.RefreshTokenRequest, _users_pb2.TokenGrant]
-    """Trades a refresh token for a new access token and a new refresh token. Each
-    refresh token works once; using one again ends its whole session.
-
-    Reasons: REFRESH_TOKEN_INVALID, REFRESH_TOKEN_REUSED, USER_DISABLED.
-    """
-    Logout: _grpc.UnaryUnaryMultiCallable[_users_pb2.LogoutRequest, _empty_pb2.Empty]
-    """Ends the session of the access token, or all sessions of the caller. Doing
-    it twice is fine.
-    """
-    RequestPasswordReset: _grpc.UnaryUnaryMultiCallable[_users_pb2.RequestPasswordResetRequest, _empty_pb2.Empty]
-    """Mails a token that sets a new password. The answer is the same, after the
-    same time, whether or not anybody has this address.
-    """
-    ConfirmPasswordReset: _grpc.UnaryUnaryMultiCallable[_users_pb2.ConfirmPasswordResetRequest, _empty_pb2.Empty]
-    """Sets a new password by the mailed token and ends all sessions of the user.
-    The address counts as verified from then on.
-
-    Reasons: MAIL_TOKEN_INVALID, PASSWORD_TOO_COMMON.
-    """
-    VerifyEmail: _grpc.UnaryUnaryMultiCallable[_users_pb2.VerifyEmailRequest, _empty_pb2.Empty]
-    """Marks an e-mail address as verified by the mailed token.
-
-    Reasons: MAIL_TOKEN_INVALID.
-    """
-    GetJwks: _grpc.UnaryUnaryMultiCallable[_users_pb2.GetJwksRequest, _users_pb2.JsonWebKeySet]
-    """Answers the public keys that access tokens are verified with, as a JSON Web
-    Key Set (RFC 7517). Several keys are listed while keys are being rotated.
-    """
-
-@_typing.type_check_only
-class AuthServiceAsyncStub(AuthServiceStub):
-    """Signing in and out.
-
-    A session begins with Login and lives as long as its refresh token is used
-    within 30 days. An access token is an ES256 JWT that is good for ten minutes.
-    """
-
     def __init__(self, channel: _aio.Channel) -> None: ...
-    Login: _aio.UnaryUnaryMultiCallable[_users_pb2.LoginRequest, _users_pb2.TokenGrant]  # type: ignore[assignment]
+    Login: _aio.UnaryUnaryMultiCallable[_users_pb2.LoginRequest, _users_pb2.TokenGrant]
     """Begins a session. An unknown address and a wrong password get the same
     answer after the same time.
 
     Reasons: INVALID_CREDENTIALS, LOGIN_THROTTLED, USER_DISABLED.
     """
-    RefreshToken: _aio.UnaryUnaryMultiCallable[_users_pb2.RefreshTokenRequest, _users_pb2.TokenGrant]  # type: ignore[assignment]
+    RefreshToken: _aio.UnaryUnaryMultiCallable[_users_pb2.RefreshTokenRequest, _users_pb2.TokenGrant]
     """Trades a refresh token for a new access token and a new refresh token. Each
     refresh token works once; using one again ends its whole session.
 
     Reasons: REFRESH_TOKEN_INVALID, REFRESH_TOKEN_REUSED, USER_DISABLED.
     """
-    Logout: _aio.UnaryUnaryMultiCallable[_users_pb2.LogoutRequest, _empty_pb2.Empty]  # type: ignore[assignment]
+    Logout: _aio.UnaryUnaryMultiCallable[_users_pb2.LogoutRequest, _empty_pb2.Empty]
     """Ends the session of the access token, or all sessions of the caller. Doing
     it twice is fine.
     """
-    RequestPasswordReset: _aio.UnaryUnaryMultiCallable[_users_pb2.RequestPasswordResetRequest, _empty_pb2.Empty]  # type: ignore[assignment]
+    RequestPasswordReset: _aio.UnaryUnaryMultiCallable[_users_pb2.RequestPasswordResetRequest, _empty_pb2.Empty]
     """Mails a token that sets a new password. The answer is the same, after the
     same time, whether or not anybody has this address.
     """
-    ConfirmPasswordReset: _aio.UnaryUnaryMultiCallable[_users_pb2.ConfirmPasswordResetRequest, _empty_pb2.Empty]  # type: ignore[assignment]
+    ConfirmPasswordReset: _aio.UnaryUnaryMultiCallable[_users_pb2.ConfirmPasswordResetRequest, _empty_pb2.Empty]
     """Sets a new password by the mailed token and ends all sessions of the user.
     The address counts as verified from then on.
 
     Reasons: MAIL_TOKEN_INVALID, PASSWORD_TOO_COMMON.
     """
-    VerifyEmail: _aio.UnaryUnaryMultiCallable[_users_pb2.VerifyEmailRequest, _empty_pb2.Empty]  # type: ignore[assignment]
+    VerifyEmail: _aio.UnaryUnaryMultiCallable[_users_pb2.VerifyEmailRequest, _empty_pb2.Empty]
     """Marks an e-mail address as verified by the mailed token.
 
     Reasons: MAIL_TOKEN_INVALID.
     """
-    GetJwks: _aio.UnaryUnaryMultiCallable[_users_pb2.GetJwksRequest, _users_pb2.JsonWebKeySet]  # type: ignore[assignment]
+    GetJwks: _aio.UnaryUnaryMultiCallable[_users_pb2.GetJwksRequest, _users_pb2.JsonWebKeySet]
     """Answers the public keys that access tokens are verified with, as a JSON Web
     Key Set (RFC 7517). Several keys are listed while keys are being rotated.
     """
@@ -458,8 +310,8 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
     def Login(
         self,
         request: _users_pb2.LoginRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_users_pb2.TokenGrant, _abc.Awaitable[_users_pb2.TokenGrant]]:
+        context: _aio.ServicerContext[_users_pb2.LoginRequest, _abc.Awaitable[_users_pb2.TokenGrant]],
+    ) -> _abc.Awaitable[_users_pb2.TokenGrant]:
         """Begins a session. An unknown address and a wrong password get the same
         answer after the same time.
 
@@ -470,8 +322,8 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
     def RefreshToken(
         self,
         request: _users_pb2.RefreshTokenRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_users_pb2.TokenGrant, _abc.Awaitable[_users_pb2.TokenGrant]]:
+        context: _aio.ServicerContext[_users_pb2.RefreshTokenRequest, _abc.Awaitable[_users_pb2.TokenGrant]],
+    ) -> _abc.Awaitable[_users_pb2.TokenGrant]:
         """Trades a refresh token for a new access token and a new refresh token. Each
         refresh token works once; using one again ends its whole session.
 
@@ -482,8 +334,8 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
     def Logout(
         self,
         request: _users_pb2.LogoutRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
+        context: _aio.ServicerContext[_users_pb2.LogoutRequest, _abc.Awaitable[_empty_pb2.Empty]],
+    ) -> _abc.Awaitable[_empty_pb2.Empty]:
         """Ends the session of the access token, or all sessions of the caller. Doing
         it twice is fine.
         """
@@ -492,8 +344,8 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
     def RequestPasswordReset(
         self,
         request: _users_pb2.RequestPasswordResetRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
+        context: _aio.ServicerContext[_users_pb2.RequestPasswordResetRequest, _abc.Awaitable[_empty_pb2.Empty]],
+    ) -> _abc.Awaitable[_empty_pb2.Empty]:
         """Mails a token that sets a new password. The answer is the same, after the
         same time, whether or not anybody has this address.
         """
@@ -502,8 +354,8 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
     def ConfirmPasswordReset(
         self,
         request: _users_pb2.ConfirmPasswordResetRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
+        context: _aio.ServicerContext[_users_pb2.ConfirmPasswordResetRequest, _abc.Awaitable[_empty_pb2.Empty]],
+    ) -> _abc.Awaitable[_empty_pb2.Empty]:
         """Sets a new password by the mailed token and ends all sessions of the user.
         The address counts as verified from then on.
 
@@ -514,8 +366,8 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
     def VerifyEmail(
         self,
         request: _users_pb2.VerifyEmailRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
+        context: _aio.ServicerContext[_users_pb2.VerifyEmailRequest, _abc.Awaitable[_empty_pb2.Empty]],
+    ) -> _abc.Awaitable[_empty_pb2.Empty]:
         """Marks an e-mail address as verified by the mailed token.
 
         Reasons: MAIL_TOKEN_INVALID.
@@ -525,10 +377,10 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
     def GetJwks(
         self,
         request: _users_pb2.GetJwksRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_users_pb2.JsonWebKeySet, _abc.Awaitable[_users_pb2.JsonWebKeySet]]:
+        context: _aio.ServicerContext[_users_pb2.GetJwksRequest, _abc.Awaitable[_users_pb2.JsonWebKeySet]],
+    ) -> _abc.Awaitable[_users_pb2.JsonWebKeySet]:
         """Answers the public keys that access tokens are verified with, as a JSON Web
         Key Set (RFC 7517). Several keys are listed while keys are being rotated.
         """
 
-def add_AuthServiceServicer_to_server(servicer: AuthServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_AuthServiceServicer_to_server(servicer: AuthServiceServicer, server: _aio.Server) -> None: ...
