@@ -25,6 +25,12 @@ class Connection(Protocol):
     async def execute(self, query: str, *args: Any) -> str: ...
 
 
+class Fields(Protocol):
+    """A row, or anything else that is read by the names of columns."""
+
+    def __getitem__(self, name: str, /) -> Any: ...
+
+
 class Statement:
     """A Core expression, compiled once.
 

@@ -1,0 +1,126 @@
+"""A service in the test's own process: the real servicers in the real layers, on a free port."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+from sqlalchemy import MetaData
+
+from services.kit import auth, interceptors
+from services.kit.call import Caller
+from services.kit.db import Database
+from services.kit.server import Server
+from tests import callers
+
+Add = Callable[[Any, Any], None]
+
+
+@dataclass
+class Running:
+    """A served service, and what tests look at."""
+
+    channel: grpc.aio.Channel
+    database: Database
+    port: int
+    statements: list[str] = field(default_factory=list)
+
+    @contextlib.asynccontextmanager
+    async def counting(self) -> AsyncIterator[list[str]]:
+        """The statements that run meanwhile, without BEGIN and COMMIT."""
+        self.statements.clear()
+        yield self.statements
+        self.statements[:] = [
+            text for text in self.statements if text.split()[0] not in ("BEGIN;", "COMMIT;")
+        ]
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    url: str,
+    metadata: MetaData,
+    servicers: Callable[[Database], list[tuple[Add, Any]]],
+    *,
+    check_session: Callable[[Caller], Awaitable[None]] | None = None,
+    connections: int = 10,
+) -> AsyncIterator[Running]:
+    """Serve what `servicers(database)` gives, until the block ends."""
+    statements: list[str] = []
+    database = await Database.open(
+        url,
+        metadata,
+        name="tests",
+        connections=connections,
+        on_query=lambda record: statements.append(record.query),
+    )
+    keys = auth.Keys(callers.published_keys)
+    authenticator = auth.Authenticator(
+        auth.AccessTokens(keys, issuer=callers.ISSUER),
+        auth.ServiceCredential("tested", callers.SECRET),
+        check_session=check_session,
+    )
+    layers = interceptors.stack(authenticator, secret=callers.SECRET.encode())
+    server = Server("127.0.0.1:0", layers, ready=database.ready, drain_seconds=0.5)
+    for add, servicer in servicers(database):
+        server.add(add, servicer)
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        yield Running(channel, database, server.port, statements)
+    await server.stop()
+    await database.close()
+
+
+@dataclass
+class Refusal:
+    """What a refused call said."""
+
+    code: grpc.StatusCode
+    message: str
+    reason: str
+    metadata: dict[str, str]
+    fields: dict[str, str]
+    retry_seconds: float | None
+
+
+def refusal_of(error: grpc.aio.AioRpcError) -> Refusal:
+    """Read the status details of an error."""
+    status = status_pb2.Status()
+    for key, value in error.trailing_metadata() or ():
+        if key == "grpc-status-details-bin":
+            status.ParseFromString(value)
+    info, bad, retry = (
+        error_details_pb2.ErrorInfo(),
+        error_details_pb2.BadRequest(),
+        error_details_pb2.RetryInfo(),
+    )
+    retry_seconds = None
+    for detail in status.details:
+        if detail.Unpack(retry):
+            retry_seconds = retry.retry_delay.ToTimedelta().total_seconds()
+        elif not detail.Unpack(info):
+            detail.Unpack(bad)
+    return Refusal(
+        error.code(),
+        error.details() or "",
+        info.reason,
+        dict(info.metadata),
+        {item.field: item.description for item in bad.field_violations},
+        retry_seconds,
+    )
+
+
+@contextlib.contextmanager
+def refused(code: grpc.StatusCode, reason: str) -> Any:
+    """Expect the block's call to be refused like this; gives the `Refusal` once it was."""
+    held: list[Refusal] = []
+    try:
+        yield held
+    except grpc.aio.AioRpcError as error:
+        held.append(refusal_of(error))
+        assert (held[0].code, held[0].reason) == (code, reason), held[0]
+    else:
+        raise AssertionError(f"the call was not refused; expected {code.name} {reason}")
