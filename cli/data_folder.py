@@ -10,6 +10,7 @@ secrets/                 postgres, service, admin.json: passwords and the secret
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import secrets
 from dataclasses import dataclass
@@ -20,6 +21,14 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from cli.programs import StartError
+
+
+@dataclass(frozen=True, slots=True)
+class Admin:
+    """How the first administrator signs in."""
+
+    email: str
+    password: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +65,12 @@ class DataFolder:
     @property
     def admin(self) -> Path:
         return self.path / "secrets" / "admin.json"
+
+    def read_admin(self) -> Admin | None:
+        """The administrator that `shop up` made here, if it made one."""
+        if not self.admin.exists():
+            return None
+        return Admin(**json.loads(self.admin.read_text()))
 
     def prepare(self) -> None:
         """Make what is missing: the folders, the first signing key, the services' secret."""

@@ -15,12 +15,15 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cli.data_folder import write_secret
 from cli.postgres_binaries import find_binaries, major_version
-from cli.programs import Program, StartError, User, as_user
+from cli.programs import Program, StartError, User, as_user, popen_arguments
+from cli.topology import is_free
 
 SUPERUSER = "shop"
 
@@ -124,11 +127,23 @@ class Cluster:
 
     def is_ready(self, pid: int) -> bool:
         """Whether the server with this process id accepts connections, by its own word."""
+        lines = self._told()
+        return lines[:1] == [str(pid)] and lines[7:] == ["ready"]
+
+    def found_running(self) -> Cluster | None:
+        """The same cluster with the port on which somebody serves it now; None if nobody does."""
+        lines = self._told()
+        if lines[7:] != ["ready"] or is_free(int(lines[3])):
+            return None
+        return replace(self, port=int(lines[3]))
+
+    def _told(self) -> list[str]:
+        """The lines of `postmaster.pid`: process id, folder, start, port, …, state."""
         try:
-            lines = (self.data / "postmaster.pid").read_text().splitlines()
+            text = (self.data / "postmaster.pid").read_text()
         except OSError:
-            return False
-        return len(lines) >= 8 and lines[0].strip() == str(pid) and lines[7].strip() == "ready"
+            return []
+        return [line.strip() for line in text.splitlines()]
 
     def clear_lock(self, patience: float = 10.0) -> None:
         """Remove a `postmaster.pid` that a crash left; wait for processes that still end.
@@ -162,6 +177,27 @@ class Cluster:
                 f"{self.password_file}, which holds the password of {self.data}, is missing. "
                 "Put it back, or take another --data."
             )
+
+
+@contextmanager
+def serve(cluster: Cluster, log: Path, seconds: float = 20.0) -> Iterator[int]:
+    """Run the server for the time of a `with`; its process id. Raises StartError."""
+    program = cluster.program()
+    program.prepare()
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            program.command, stdout=output, stderr=output, **popen_arguments(program)
+        )
+    try:
+        deadline = time.monotonic() + seconds
+        while not cluster.is_ready(process.pid):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise StartError(f"Postgres does not start:\n{log.read_text().rstrip()}")
+            time.sleep(0.005)
+        yield process.pid
+    finally:
+        process.send_signal(program.stop_signal)
+        process.wait(seconds)
 
 
 def _user() -> User | None:

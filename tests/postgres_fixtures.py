@@ -9,10 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import shutil
-import signal
-import subprocess
 import tempfile
-import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -23,12 +20,10 @@ import pytest_asyncio
 
 from cli import migrate
 from cli.database import Databases, databases_of
-from cli.postgres import Cluster
-from cli.programs import popen_arguments
+from cli.postgres import Cluster, serve
 from cli.topology import ALL_SERVICES, free_port
 
 PREFIX = "shop-tests-"
-START_SECONDS = 20.0
 RUNNING = pytest.StashKey["RunningPostgres"]()
 TEMPLATE = "shop_template"
 
@@ -37,30 +32,17 @@ class RunningPostgres:
     """A Postgres in a folder of its own, which is removed at the end."""
 
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-        self._lock = (self.folder / "lock").open("w")
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-        self.cluster = Cluster(
-            self.folder / "postgres", self.folder / "password", free_port(), durable=False
-        )
+        self._stack = contextlib.ExitStack()
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        lock = self._stack.enter_context((folder / "lock").open("w"))
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        self._stack.callback(shutil.rmtree, folder)
+        self.cluster = Cluster(folder / "postgres", folder / "password", free_port(), durable=False)
         self.cluster.create()
-        program = self.cluster.program()
-        log = self.folder / "log"
-        with log.open("w") as output:
-            self._process = subprocess.Popen(
-                program.command, stdout=output, stderr=output, **popen_arguments(program)
-            )
-        deadline = time.monotonic() + START_SECONDS
-        while not self.cluster.is_ready(self._process.pid):
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"Postgres did not start:\n{log.read_text()}")
-            time.sleep(0.005)
+        self._stack.enter_context(serve(self.cluster, folder / "log"))
 
     def stop(self) -> None:
-        self._process.send_signal(signal.SIGQUIT)
-        self._process.wait(10)
-        shutil.rmtree(self.folder)
-        self._lock.close()
+        self._stack.close()
 
 
 def remove_left_behind() -> None:

@@ -1,0 +1,75 @@
+"""What the smaller commands do, on the database that the environment or the data folder names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import typer
+
+from cli import migrate as migrations
+from cli.data_folder import DataFolder
+from cli.database import Databases, databases_from, databases_of, ensure_database
+from cli.postgres import Cluster, serve
+from cli.programs import StartError
+from cli.topology import free_port
+
+
+async def migrate(data: Path, only: tuple[str, ...]) -> None:
+    """Apply what is pending, and print it."""
+    applied: list[migrations.Migration] = []
+
+    def heard(step: migrations.Migration) -> None:
+        applied.append(step)
+        typer.echo(f"applied {step}")
+
+    async with open_databases(data) as databases:
+        await migrations.migrate(databases, only, heard)
+    if not applied:
+        typer.echo("Nothing to do: the database is up to date.")
+
+
+async def check_migrations(data: Path, only: tuple[str, ...]) -> bool:
+    """Print what is pending; whether anything is."""
+    async with open_databases(data) as databases:
+        pending = await migrations.pending(databases, only)
+    for step in pending:
+        typer.echo(f"pending {step}")
+    if not pending:
+        typer.echo("The database is up to date.")
+    return bool(pending)
+
+
+async def write_migration(data: Path, only: tuple[str, ...], title: str) -> None:
+    """Write a service's next migration, from what its tables have and the database has not."""
+    if len(only) != 1:
+        raise StartError("Say whose migration it is: --service NAME.")
+    async with open_databases(data) as databases:
+        await migrations.migrate(databases, only)
+        path = await migrations.write(databases, only[0], title)
+    typer.echo(f"Wrote {path}: read it before you run it.")
+
+
+@asynccontextmanager
+async def open_databases(data: Path) -> AsyncIterator[Databases]:
+    """The databases that the environment names, else the data folder's.
+
+    Its Postgres may be running under `shop up`; otherwise it runs for as long as it is needed here.
+    """
+    if named := databases_from(os.environ):
+        yield named
+        return
+    folder = DataFolder(data)
+    running = Cluster(folder.postgres, folder.postgres_password, port=0).found_running()
+    if running is not None:
+        yield databases_of(running.url())
+        return
+    with folder.lock():
+        folder.prepare()
+        cluster = Cluster(folder.postgres, folder.postgres_password, free_port())
+        cluster.create()
+        with serve(cluster, log=folder.path / "postgres.log"):
+            await ensure_database(cluster.url("postgres"), "shop")
+            yield databases_of(cluster.url())

@@ -1,0 +1,172 @@
+"""Keeps programs running: starts them, waits until they work, starts them again when they end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
+
+from cli.output import Output
+from cli.programs import Program, StartError, popen_arguments
+
+PROBE_SECONDS = 0.02
+# The first restart is immediate; a program that keeps ending is started less and less often.
+PAUSES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
+# After so long a run an end is taken for a new accident.
+STEADY_SECONDS = 10.0
+# A program that ended so often without ever having worked is not going to.
+HOPELESS_STARTS = 3
+STOP_SECONDS = 10.0
+
+
+class Kept:
+    """One program under supervision."""
+
+    def __init__(self, program: Program, output: Output) -> None:
+        self.program = program
+        self.ready = asyncio.Event()
+        self.process: Process | None = None
+        self._output = output
+        self._stopping = asyncio.Event()
+        self._gave_up = asyncio.Event()
+        self._reason = ""
+        self._task = asyncio.create_task(self._keep(), name=program.name)
+
+    async def wait_ready(self, seconds: float) -> None:
+        """Until the program works. Raises StartError when it does not come to that."""
+        events = [asyncio.create_task(event.wait()) for event in (self.ready, self._gave_up)]
+        try:
+            await asyncio.wait(events, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for event in events:
+                event.cancel()
+        if not self.ready.is_set():
+            reason = self._reason or f"runs, but does not work after {seconds:.0f} s"
+            raise StartError(f"{self.program.name} {reason}. Its own lines may say why.")
+
+    async def stop(self) -> None:
+        """End the program: kindly, and by force when it does not listen."""
+        self._stopping.set()
+        if self.process is not None and self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.send_signal(self.program.stop_signal)
+        _, late = await asyncio.wait({self._task}, timeout=STOP_SECONDS)
+        if late:
+            self.kill()
+            await asyncio.wait({self._task})
+
+    def kill(self) -> None:
+        """End the program and everything it started, at once."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+
+    async def _keep(self) -> None:
+        failures = 0
+        worked = False
+        while not self._stopping.is_set():
+            started = time.monotonic()
+            reason = await self._run()
+            if self._stopping.is_set():
+                return
+            worked = worked or self.ready.is_set()
+            self.ready.clear()
+            if time.monotonic() - started > STEADY_SECONDS:
+                failures = 0
+            pause = PAUSES[min(failures, len(PAUSES) - 1)]
+            failures += 1
+            if not worked and failures == HOPELESS_STARTS:
+                self._reason = f"does not start: {reason}"
+                self._gave_up.set()
+                return
+            when = f"in {pause:g} s" if pause else "now"
+            self._output.say(self.program.name, f"{reason}; starting it again {when}")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), pause)
+
+    async def _run(self) -> str:
+        """Run the program to its end; how it ended."""
+        program = self.program
+        try:
+            await asyncio.to_thread(program.prepare)
+            self.process = await asyncio.create_subprocess_exec(
+                *program.command,
+                stdin=DEVNULL,
+                stdout=PIPE,
+                stderr=STDOUT,
+                **popen_arguments(program),
+            )
+        except (StartError, OSError) as error:
+            return str(error)
+        process = self.process
+        if self._stopping.is_set():  # asked to while it was starting
+            process.send_signal(program.stop_signal)
+        beside = [
+            asyncio.create_task(self._watch(process)),
+            asyncio.create_task(self._copy(process)),
+        ]
+        try:
+            code = await process.wait()
+            self.kill()  # what it started itself and did not end
+            # What it said last, unless somebody else still holds its output open.
+            await asyncio.wait({beside[1]}, timeout=0.5)
+        finally:
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+        return f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+
+    async def _watch(self, process: Process) -> None:
+        while not await self.program.ready(process.pid):  # noqa: ASYNC110 - nobody sends an event
+            await asyncio.sleep(PROBE_SECONDS)
+        self.ready.set()
+
+    async def _copy(self, process: Process) -> None:
+        assert process.stdout is not None
+        lines = self._output.lines(self.program.name)
+        try:
+            while chunk := await process.stdout.read(1 << 16):
+                lines.feed(chunk)
+        finally:
+            lines.end()
+
+
+class Supervisor:
+    """The programs that are kept, by name."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._kept: dict[str, Kept] = {}
+
+    def start(self, program: Program) -> None:
+        """Start a program and keep it. From the main thread only, see `cli.programs`."""
+        self._kept[program.name] = Kept(program, self._output)
+
+    async def wait_ready(self, *names: str, seconds: float = 30.0) -> None:
+        """Until all of them work. Raises StartError."""
+        waits = [asyncio.create_task(self._kept[name].wait_ready(seconds)) for name in names]
+        try:
+            await asyncio.gather(*waits)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    def is_ready(self, name: str) -> bool:
+        return self._kept[name].ready.is_set()
+
+    def pid(self, name: str) -> int | None:
+        process = self._kept[name].process
+        return process.pid if process is not None and process.returncode is None else None
+
+    async def stop(self, *names: str) -> None:
+        """Stop these, all at the same time."""
+        kept = [self._kept[name] for name in names if name in self._kept]
+        await asyncio.gather(*(one.stop() for one in kept))
+
+    def kill_all(self) -> None:
+        """End everything at once."""
+        for kept in self._kept.values():
+            kept.kill()
