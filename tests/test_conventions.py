@@ -130,10 +130,14 @@ def test_every_generated_module_can_be_imported(module: str) -> None:
     importlib.import_module(module)
 
 
-def test_every_validation_rule_compiles() -> None:
-    # Reading the violations compiles the rules; one that does not compile raises CompilationError.
+def test_every_validation_rule_compiles_and_runs() -> None:
+    # A rule that does not compile raises CompilationError, one that cannot run EvaluationError.
     for message in messages(iter(OURS.messages)):
         protovalidate.collect_violations(message)
+        for field in message.DESCRIPTOR.fields:
+            if field.message_type is not None and not field.is_repeated:
+                getattr(message, field.name).SetInParent()
+                protovalidate.collect_violations(message)
 
 
 @pytest.mark.parametrize("name", sorted(OURS.requests()))

@@ -7,6 +7,9 @@
 - `shop.binpb`: the descriptor set with everything imported, plus google.rpc's error details, which
   Envoy needs to print errors. Of all comments it keeps ours: documentation is made from them.
 
+Before that it refreshes third_party/googleapis, the protos of Google that ours import, from the
+package that also brings their Python code.
+
 `--check` fails when generated/ is not what protos/ makes. `--breaking` fails when protos/ breaks
 clients of the version before: of HEAD, or of HEAD's parent when HEAD has the contract as it is now.
 """
@@ -20,6 +23,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from importlib import metadata
 from pathlib import Path
 
 from google.protobuf import descriptor_pb2
@@ -31,6 +35,8 @@ OWNED = ("shop", "buf", DESCRIPTORS)
 OUR_PACKAGE = "shop/"
 # Whatever is not ours and not in googleapis-common-protos has to be generated too.
 ALSO_GENERATED = ("buf/validate/validate.proto",)
+GOOGLE = Path("third_party/googleapis")
+GOOGLE_PACKAGE = "googleapis-common-protos"
 INCLUDES = ("protos", "third_party/googleapis", "third_party/protovalidate")
 # The tools that were installed beside this Python come first.
 PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
@@ -41,6 +47,15 @@ def run(*command: str | Path) -> None:
     result = subprocess.run(command, cwd=ROOT, env=os.environ | {"PATH": PATH}, check=False)
     if result.returncode:
         raise SystemExit(result.returncode)
+
+
+def google_protos() -> dict[Path, Path]:
+    """Our copies of Google's protos, relative to the repository, and what they are copies of."""
+    package = metadata.distribution(GOOGLE_PACKAGE)
+    return {
+        copy.relative_to(ROOT): Path(str(package.locate_file(copy.relative_to(ROOT / GOOGLE))))
+        for copy in sorted((ROOT / GOOGLE).rglob("*.proto"))
+    }
 
 
 def describe(target: Path) -> descriptor_pb2.FileDescriptorSet:
@@ -124,7 +139,12 @@ def install(fresh: Path) -> None:
 
 
 def check(fresh: Path) -> None:
-    """Exit with status 1, naming the files, when generated/ differs from `fresh`."""
+    """Exit with status 1 when generated/ is not `fresh`, or a copy of Google's not the original."""
+    outdated = [
+        f"  changed: {copy}"
+        for copy, original in google_protos().items()
+        if not filecmp.cmp(ROOT / copy, original, shallow=False)
+    ]
     wanted, present = contents(fresh), contents(GENERATED)
     stale = {
         path
@@ -132,13 +152,13 @@ def check(fresh: Path) -> None:
         if not filecmp.cmp(fresh / path, GENERATED / path, shallow=False)
     }
     verdicts = {"changed": stale, "missing": wanted - present, "left over": present - wanted}
-    lines = [
+    lines = outdated + [
         f"  {verdict}: generated/{path}"
         for verdict, paths in verdicts.items()
         for path in sorted(paths)
     ]
     if lines:
-        print("generated/ is stale; run `make protos` and commit:", *lines, sep="\n")
+        print("Stale; run `make protos` and commit:", *lines, sep="\n")
         raise SystemExit(1)
 
 
@@ -180,6 +200,9 @@ def main() -> None:
     if arguments.breaking:
         breaking()
         return
+    if not arguments.check:
+        for copy, original in google_protos().items():
+            shutil.copyfile(original, ROOT / copy)
     with tempfile.TemporaryDirectory() as folder:
         fresh = Path(folder)
         generate(fresh)

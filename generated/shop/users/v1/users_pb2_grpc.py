@@ -142,10 +142,12 @@ class UserServiceServicer:
 
     def UpdateUser(self, request, context):
         """Changes a user. A new e-mail address is unverified until the token mailed
-        to it comes back; the old address is told.
+        to it comes back; the old address is told. Other people who are STAFF or
+        ADMIN are changed by an ADMIN alone: whoever sets an address can take over
+        the account.
 
         Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH, UNKNOWN_FIELD_IN_MASK,
-        EMAIL_TAKEN.
+        EMAIL_TAKEN, ROLE_REQUIRED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -154,8 +156,10 @@ class UserServiceServicer:
     def DeleteUser(self, request, context):
         """Erases a user: personal fields are overwritten, addresses removed, sessions
         ended. The id stays, so that orders keep their key. There is no way back.
+        Other people who are STAFF or ADMIN are deleted by an ADMIN alone.
 
-        Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH, SESSION_ENDED, LAST_ADMIN.
+        Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH, SESSION_ENDED, ROLE_REQUIRED,
+        LAST_ADMIN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

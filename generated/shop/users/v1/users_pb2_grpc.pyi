@@ -38,16 +38,20 @@ class UserServiceStub:
     """
     UpdateUser: _aio.UnaryUnaryMultiCallable[_users_pb2.UpdateUserRequest, _users_pb2.User]
     """Changes a user. A new e-mail address is unverified until the token mailed
-    to it comes back; the old address is told.
+    to it comes back; the old address is told. Other people who are STAFF or
+    ADMIN are changed by an ADMIN alone: whoever sets an address can take over
+    the account.
 
     Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH, UNKNOWN_FIELD_IN_MASK,
-    EMAIL_TAKEN.
+    EMAIL_TAKEN, ROLE_REQUIRED.
     """
     DeleteUser: _aio.UnaryUnaryMultiCallable[_users_pb2.DeleteUserRequest, _empty_pb2.Empty]
     """Erases a user: personal fields are overwritten, addresses removed, sessions
     ended. The id stays, so that orders keep their key. There is no way back.
+    Other people who are STAFF or ADMIN are deleted by an ADMIN alone.
 
-    Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH, SESSION_ENDED, LAST_ADMIN.
+    Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH, SESSION_ENDED, ROLE_REQUIRED,
+    LAST_ADMIN.
     """
     SetUserRole: _aio.UnaryUnaryMultiCallable[_users_pb2.SetUserRoleRequest, _users_pb2.User]
     """Sets what a user may do. It shows in the access tokens made from then on,
@@ -142,10 +146,12 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_users_pb2.UpdateUserRequest, _abc.Awaitable[_users_pb2.User]],
     ) -> _abc.Awaitable[_users_pb2.User]:
         """Changes a user. A new e-mail address is unverified until the token mailed
-        to it comes back; the old address is told.
+        to it comes back; the old address is told. Other people who are STAFF or
+        ADMIN are changed by an ADMIN alone: whoever sets an address can take over
+        the account.
 
         Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH, UNKNOWN_FIELD_IN_MASK,
-        EMAIL_TAKEN.
+        EMAIL_TAKEN, ROLE_REQUIRED.
         """
 
     @_abc_1.abstractmethod
@@ -156,8 +162,10 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_empty_pb2.Empty]:
         """Erases a user: personal fields are overwritten, addresses removed, sessions
         ended. The id stays, so that orders keep their key. There is no way back.
+        Other people who are STAFF or ADMIN are deleted by an ADMIN alone.
 
-        Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH, SESSION_ENDED, LAST_ADMIN.
+        Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH, SESSION_ENDED, ROLE_REQUIRED,
+        LAST_ADMIN.
         """
 
     @_abc_1.abstractmethod
