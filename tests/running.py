@@ -84,6 +84,7 @@ class Refusal:
     metadata: dict[str, str]
     fields: dict[str, str]
     retry_seconds: float | None
+    preconditions: list[tuple[str, str]]
 
 
 def refusal_of(error: grpc.aio.AioRpcError) -> Refusal:
@@ -92,17 +93,18 @@ def refusal_of(error: grpc.aio.AioRpcError) -> Refusal:
     for key, value in error.trailing_metadata() or ():
         if key == "grpc-status-details-bin":
             status.ParseFromString(value)
-    info, bad, retry = (
+    info, bad, failure, retry = (
         error_details_pb2.ErrorInfo(),
         error_details_pb2.BadRequest(),
+        error_details_pb2.PreconditionFailure(),
         error_details_pb2.RetryInfo(),
     )
     retry_seconds = None
     for detail in status.details:
         if detail.Unpack(retry):
             retry_seconds = retry.retry_delay.ToTimedelta().total_seconds()
-        elif not detail.Unpack(info):
-            detail.Unpack(bad)
+        elif not detail.Unpack(info) and not detail.Unpack(bad):
+            detail.Unpack(failure)
     return Refusal(
         error.code(),
         error.details() or "",
@@ -110,6 +112,7 @@ def refusal_of(error: grpc.aio.AioRpcError) -> Refusal:
         dict(info.metadata),
         {item.field: item.description for item in bad.field_violations},
         retry_seconds,
+        [(item.subject, item.description) for item in failure.violations],
     )
 
 

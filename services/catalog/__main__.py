@@ -7,14 +7,18 @@ from typing import Any, Literal
 from google.protobuf.json_format import MessageToDict
 from pydantic import Field
 
+from services.catalog import sweeper
 from services.catalog.handlers import CatalogService
 from services.catalog.stock_handlers import StockService
 from services.catalog.tables import metadata
-from services.kit import auth, clients, interceptors, server
+from services.kit import auth, clients, interceptors, server, tasks
 from services.kit.db import Database
 from services.kit.settings import ServiceSettings
 from shop.catalog.v1 import catalog_pb2_grpc, stock_pb2_grpc
 from shop.users.v1 import users_pb2, users_pb2_grpc
+
+# How often idempotency keys that are too old are removed.
+KEYS_SECONDS = 600.0
 
 
 class Settings(ServiceSettings):
@@ -52,6 +56,10 @@ async def main() -> None:
     process.add(catalog_pb2_grpc.add_CatalogServiceServicer_to_server, CatalogService(database))
     process.add(stock_pb2_grpc.add_StockServiceServicer_to_server, StockService(database))
     process.background("token keys", keys.refresh_forever)
+    process.background(
+        "expiry", tasks.every(sweeper.SECONDS_BETWEEN, lambda: sweeper.free_expired(database))
+    )
+    process.background("old keys", tasks.every(KEYS_SECONDS, database.forget_old_keys))
     await process.run()
     await database.close()
 

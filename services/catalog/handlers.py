@@ -68,7 +68,7 @@ class CatalogService(Categories, Stock):
             slugs = rules.slugs(request.slug, request.name, id)
             await store.insert_product(tx, id, columns, slugs, variants)
             await store.insert_variants(tx, variants)
-            await stock_store.create(tx, variants)
+            await stock_store.create(tx, variants, call.user_id())
             row = await store.get_product(tx, str(id))
             return tx.reply(messages.product(row, staff=True), location=f"/api/products/{id}/")
 
@@ -111,11 +111,11 @@ class CatalogService(Categories, Stock):
     ) -> catalog_pb2.Variant:
         async with self._db.transaction() as tx:
             product = await store.lock_product(tx, request.product_id)
-            rules.check_room_for_variant(product["variant_count"])
+            rules.check_room_for_variant(await store.count_variants(tx, product["id"]))
             variant = messages.new_variant(request, product["id"], "")
             rules.check_currency(product["currency"], [variant["currency"]])
             await store.insert_variants(tx, [variant])
-            await stock_store.create(tx, [variant])
+            await stock_store.create(tx, [variant], call.user_id())
             await store.write_product(tx, product, {})
             row = await store.get_variant(tx, variant["id"])
             return tx.reply(
@@ -140,12 +140,11 @@ class CatalogService(Categories, Stock):
             product = await store.lock_product(tx, request.product_id)
             variant = await store.lock_variant(tx, product["id"], UUID(request.id))
             check_etag(request.etag, variant)
-            rules.check_not_last_variant(product["variant_count"])
+            rules.check_not_last_variant(await store.count_variants(tx, product["id"]))
             rules.check_nothing_reserved(variant)
             default = product["default_variant_id"]
             if variant["id"] == default:
                 default = await store.oldest_other_variant(tx, product["id"], variant["id"])
-            await stock_store.write_off(tx, variant, call.user_id())
             await store.delete_variant(tx, variant["id"])
             await store.write_product(tx, product, {}, default)
             return tx.reply(Empty())

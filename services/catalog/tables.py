@@ -1,7 +1,7 @@
 """The tables of the catalogue, as its statements and migrations see them.
 
-What the database itself refuses: negative stock, more reserved than there is (unless backorders are allowed),
-two products of one slug, two variants of one SKU, two variants of a product with the same options.
+What the database itself refuses: negative stock, more reserved than there is (unless backorders are
+allowed), two products of one slug, two variants of one SKU, two variants of a product with the same options.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ products = sa.Table(
     sa.Column("attributes", JSONB, nullable=False),
     sa.Column("media", JSONB, nullable=False),
     sa.Column("default_variant_id", sa.Uuid, nullable=False),
-    # Of the default variant and of all variants, repeated here so that lists need no join to sort and search.
+    # Of the default variant and of all variants, repeated so that lists sort and search without a join.
     sa.Column("price", sa.BigInteger, nullable=False),
     sa.Column("currency", sa.Text, nullable=False),
     sa.Column("skus", sa.Text, nullable=False),
@@ -102,8 +102,8 @@ variants = sa.Table(
     sa.Index("variants_options", "product_id", "options", unique=True),
 )
 
-# Apart from the variants, because it changes with every order: its rows are small, and have room to be
-# updated in place.
+# Apart from the variants, because it changes with every order: its rows are small, and have room to
+# be updated in place.
 stock = sa.Table(
     "stock",
     metadata,
@@ -129,6 +129,9 @@ stock_movements = sa.Table(
     "stock_movements",
     metadata,
     sa.Column("id", sa.Uuid, primary_key=True),
+    # Drawn while the stock row is locked: per variant the order in which the changes happened, which
+    # ids and times of several processes do not tell.
+    sa.Column("sequence", sa.BigInteger, sa.Identity(always=True), nullable=False),
     sa.Column("variant_id", sa.Uuid, nullable=False),
     sa.Column("change", sa.Integer, nullable=False),
     sa.Column("on_hand", sa.Integer, nullable=False),
@@ -138,7 +141,7 @@ stock_movements = sa.Table(
     sa.Column("order_id", sa.Uuid),
     sa.Column("create_time", Moment, nullable=False, server_default=sa.func.now()),
     sa.CheckConstraint("change <> 0", name="stock_movements_change"),
-    sa.Index("stock_movements_variant_id", "variant_id", "id"),
+    sa.Index("stock_movements_variant_id", "variant_id", "sequence"),
 )
 
 reservations = sa.Table(

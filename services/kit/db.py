@@ -10,6 +10,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import asyncpg
@@ -182,6 +183,14 @@ class Database:
             await tx._end()
         if current is not None:
             current.claim = None
+
+    async def forget_old_keys(self) -> None:
+        """Remove the idempotency keys that are older than 24 hours; for a background task."""
+        before = datetime.now(UTC) - idempotency.REMEMBERED
+        removed = idempotency.FORGOTTEN_AT_ONCE
+        while removed == idempotency.FORGOTTEN_AT_ONCE:
+            async with self.connection() as connection:
+                removed = await self._keys.forget_old(connection, before)
 
     async def listen(self, channel: str, heard: Callable[[str], None]) -> Any:
         """A connection of its own that calls `heard(payload)` for each NOTIFY on `channel`.

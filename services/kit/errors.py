@@ -31,6 +31,13 @@ class FieldViolation(NamedTuple):
     description: str
 
 
+class PreconditionViolation(NamedTuple):
+    """What a FAILED_PRECONDITION is about; `subject` is the id of, say, a variant that is short."""
+
+    subject: str
+    description: str
+
+
 class ServiceError(Exception):
     """An error that the client is meant to see."""
 
@@ -42,6 +49,7 @@ class ServiceError(Exception):
         *,
         metadata: dict[str, str] | None = None,
         violations: Iterable[FieldViolation] = (),
+        preconditions: Iterable[PreconditionViolation] = (),
         retry_after: timedelta | None = None,
     ) -> None:
         super().__init__(message)
@@ -50,6 +58,7 @@ class ServiceError(Exception):
         self.message = message
         self.metadata = metadata or {}
         self.violations = list(violations)[:MOST_VIOLATIONS]
+        self.preconditions = list(preconditions)[:MOST_VIOLATIONS]
         self.retry_after = retry_after
 
     def status(self) -> status_pb2.Status:
@@ -65,6 +74,13 @@ class ServiceError(Exception):
                     field=field[:LONGEST_DESCRIPTION], description=description[:LONGEST_DESCRIPTION]
                 )
             details.append(bad_request)
+        if self.preconditions:
+            failure = error_details_pb2.PreconditionFailure()
+            for subject, description in self.preconditions:
+                failure.violations.add(
+                    type=name, subject=subject, description=description[:LONGEST_DESCRIPTION]
+                )
+            details.append(failure)
         if self.retry_after is not None:
             retry = error_details_pb2.RetryInfo()
             retry.retry_delay.FromTimedelta(self.retry_after)

@@ -30,6 +30,7 @@ from shop.errors.v1 import reason_pb2
 TABLE = "idempotency_keys"
 LONGEST_KEY = 255
 REMEMBERED = timedelta(hours=24)
+FORGOTTEN_AT_ONCE = 1000
 
 
 def table(metadata: sa.MetaData) -> sa.Table:
@@ -125,7 +126,8 @@ class Keys:
         old = (
             sa.select(keys.c.scope, keys.c.method, keys.c.key)
             .where(keys.c.create_time < sa.bindparam("before", type_=sa.TIMESTAMP(timezone=True)))
-            .limit(1000)
+            .limit(FORGOTTEN_AT_ONCE)
+            .with_for_update(skip_locked=True)
         )
         self._forget_old = Statement(
             sa.delete(keys).where(sa.tuple_(keys.c.scope, keys.c.method, keys.c.key).in_(old))
@@ -134,7 +136,7 @@ class Keys:
     async def claim(self, tx: Connection, claimed: Claim) -> None:
         """Take the key for this transaction.
 
-        Raises Replay when the key has an answer, INVALID_ARGUMENT when it came with another
+        Raises Replay when the key has an answer, FAILED_PRECONDITION when it came with another
         request, ABORTED when the first call is still at it.
         """
         where = {"scope": claimed.scope, "method": claimed.method, "key": claimed.key}
@@ -154,7 +156,7 @@ class Keys:
             return
         if not hmac.compare_digest(row["fingerprint"], claimed.fingerprint):
             raise ServiceError(
-                StatusCode.INVALID_ARGUMENT,
+                StatusCode.FAILED_PRECONDITION,
                 reason_pb2.REASON_IDEMPOTENCY_KEY_REUSED,
                 "This idempotency-key was used with another request: take a new one.",
                 violations=[FieldViolation("idempotency-key", "was used with another request")],
@@ -180,5 +182,8 @@ class Keys:
         return await self._forget_subject.run(tx, scope=f"user:{user_id}", subject=str(user_id))
 
     async def forget_old(self, connection: Connection, before: Any) -> int:
-        """Remove up to 1,000 keys that are older than `before`; the number removed."""
+        """Remove up to 1,000 keys that are older than `before`; how many they were.
+
+        Keys that another process is just removing are left to it.
+        """
         return await self._forget_old.run(connection, before=before)

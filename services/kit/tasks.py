@@ -28,11 +28,14 @@ async def forever(name: str, work: Callable[[], Awaitable[None]]) -> None:
 
 
 def every(seconds: float, work: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[None]]:
-    """Work that does `work` again and again, with `seconds` between."""
+    """Work that does `work` again and again, with `seconds` between, also after it has failed."""
 
     async def repeat() -> None:
         while True:
-            await work()
+            try:
+                await work()
+            except Exception as error:
+                log.warning("background work failed", error=type(error).__name__)
             await asyncio.sleep(seconds)
 
     return repeat

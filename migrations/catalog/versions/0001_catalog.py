@@ -131,9 +131,7 @@ def _create_stock() -> None:
         sa.Column(
             "variant_id",
             sa.Uuid,
-            sa.ForeignKey(
-                "catalog.variants.id", name="stock_variant_id_fkey", ondelete="CASCADE"
-            ),
+            sa.ForeignKey("catalog.variants.id", name="stock_variant_id_fkey", ondelete="CASCADE"),
             primary_key=True,
         ),
         sa.Column("on_hand", sa.Integer, nullable=False),
@@ -149,6 +147,7 @@ def _create_stock() -> None:
     op.create_table(
         "stock_movements",
         sa.Column("id", sa.Uuid, primary_key=True),
+        sa.Column("sequence", sa.BigInteger, sa.Identity(always=True), nullable=False),
         sa.Column("variant_id", sa.Uuid, nullable=False),
         sa.Column("change", sa.Integer, nullable=False),
         sa.Column("on_hand", sa.Integer, nullable=False),
@@ -158,7 +157,7 @@ def _create_stock() -> None:
         sa.Column("order_id", sa.Uuid),
         sa.Column("create_time", moment, nullable=False, server_default=sa.func.now()),
         sa.CheckConstraint("change <> 0", name="stock_movements_change"),
-        sa.Index("stock_movements_variant_id", "variant_id", "id"),
+        sa.Index("stock_movements_variant_id", "variant_id", "sequence"),
         schema="catalog",
     )
 
@@ -171,9 +170,7 @@ def _create_reservations() -> None:
         sa.Column("expire_time", moment, nullable=False),
         sa.Column("create_time", moment, nullable=False, server_default=sa.func.now()),
         sa.CheckConstraint("state BETWEEN 1 AND 4", name="reservations_state"),
-        sa.Index(
-            "reservations_expire_time", "expire_time", postgresql_where=sa.text("state = 1")
-        ),
+        sa.Index("reservations_expire_time", "expire_time", postgresql_where=sa.text("state = 1")),
         schema="catalog",
     )
     op.create_table(

@@ -1,0 +1,143 @@
+"""StockService, and the part of CatalogService that is about stock."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from services.catalog import (
+    messages,
+    reservation_store,
+    stock_messages,
+    stock_rules,
+    stock_store,
+    store,
+)
+from services.catalog.stock_rules import Line, Reservation
+from services.kit import call, pages
+from services.kit.db import Database, Transaction
+from shop.catalog.v1 import catalog_pb2, catalog_pb2_grpc, stock_pb2, stock_pb2_grpc
+
+DEFAULT_TTL = timedelta(minutes=15)
+AFTER_ALL = 2**63 - 1
+
+
+class Stock(catalog_pb2_grpc.CatalogServiceServicer):
+    """Stock as staff see it."""
+
+    _db: Database
+
+    async def AdjustStock(
+        self, request: catalog_pb2.AdjustStockRequest, context: Any
+    ) -> catalog_pb2.AdjustStockResponse:
+        variant_id = UUID(request.variant_id)
+        answer = catalog_pb2.AdjustStockResponse()
+        async with self._db.transaction() as tx:
+            stock = await stock_store.lock_stock(tx, variant_id)
+            change = stock_rules.adjustment(request, stock)
+            if change:
+                row = await stock_store.adjust(
+                    tx, variant_id, change, request.reason, request.note, call.user_id()
+                )
+                answer.movement.CopyFrom(stock_messages.movement(row))
+            variant = await store.get_variant(tx, variant_id)
+            answer.variant.CopyFrom(messages.variant(variant))
+            return tx.reply(answer)
+
+    async def ListStockMovements(
+        self, request: catalog_pb2.ListStockMovementsRequest, context: Any
+    ) -> catalog_pb2.ListStockMovementsResponse:
+        variant_id = UUID(request.variant_id)
+        key = pages.start(request, int)
+        before = key[0] if key else AFTER_ALL
+        async with self._db.connection() as connection:
+            rows = await stock_store.movements(
+                connection, variant_id, before, pages.size(request) + 1
+            )
+            if not rows:
+                await store.get_variant(connection, variant_id)
+        page, next_page_token = pages.cut(request, rows, lambda row: (row["sequence"],))
+        return catalog_pb2.ListStockMovementsResponse(
+            movements=[stock_messages.movement(row) for row in page],
+            next_page_token=next_page_token,
+        )
+
+
+class StockService(stock_pb2_grpc.StockServiceServicer):
+    """Stock as the other services use it."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    async def ReserveStock(
+        self, request: stock_pb2.ReserveStockRequest, context: Any
+    ) -> stock_pb2.Reservation:
+        async with self._db.transaction() as tx:
+            reservation = await reservation_store.find(tx, UUID(request.order_id))
+            if reservation is None:
+                reservation = await _reserve(tx, request)
+            stock_rules.check_repeated(reservation, request.lines)
+            return tx.reply(stock_messages.reservation(reservation))
+
+    async def CommitReservation(
+        self, request: stock_pb2.CommitReservationRequest, context: Any
+    ) -> stock_pb2.Reservation:
+        async with self._db.transaction() as tx:
+            reservation = await reservation_store.lock(tx, UUID(request.order_id))
+            if reservation.state != stock_rules.COMMITTED:
+                moves = stock_rules.commit(reservation)
+                reservation, found = await reservation_store.settle(
+                    tx, reservation, stock_rules.COMMITTED, moves
+                )
+                stock_rules.check_committed(reservation, found)
+            return tx.reply(stock_messages.reservation(reservation))
+
+    async def ReleaseReservation(
+        self, request: stock_pb2.ReleaseReservationRequest, context: Any
+    ) -> stock_pb2.Reservation:
+        order_id = UUID(request.order_id)
+        async with self._db.transaction() as tx:
+            reservation = await reservation_store.remember_released(tx, order_id)
+            if reservation is None:
+                reservation = await reservation_store.lock(tx, order_id)
+            if reservation.state != stock_rules.RELEASED:
+                moves = stock_rules.release(reservation, restock=request.restock)
+                reservation, _ = await reservation_store.settle(
+                    tx, reservation, stock_rules.RELEASED, moves
+                )
+            return tx.reply(stock_messages.reservation(reservation))
+
+    async def BatchGetVariants(
+        self, request: stock_pb2.BatchGetVariantsRequest, context: Any
+    ) -> stock_pb2.BatchGetVariantsResponse:
+        async with self._db.connection() as connection:
+            offers = await stock_store.offers(
+                connection,
+                [UUID(id) for id in request.variant_ids],
+                [UUID(id) for id in request.product_ids],
+            )
+        return stock_pb2.BatchGetVariantsResponse(
+            variants=[stock_messages.snapshot(offer) for offer in offers]
+        )
+
+
+async def _reserve(tx: Transaction, request: stock_pb2.ReserveStockRequest) -> Reservation:
+    """Make the order's reservation; when another call was faster, the one that it made."""
+    order_id = UUID(request.order_id)
+    offers = await stock_store.offers(
+        tx,
+        [UUID(line.variant_id) for line in request.lines if line.variant_id],
+        [UUID(line.product_id) for line in request.lines if line.product_id],
+    )
+    chosen = stock_rules.choose(request.lines, offers)
+    lines = [
+        Line(offer["id"], line.quantity, stock_messages.snapshot(offer).SerializeToString())
+        for line, offer in zip(request.lines, chosen, strict=True)
+    ]
+    ttl = request.ttl.ToTimedelta() if request.HasField("ttl") else DEFAULT_TTL
+    reservation, found = await reservation_store.hold(tx, order_id, lines, ttl)
+    if reservation is None:
+        return await reservation_store.lock(tx, order_id)
+    stock_rules.check_held(lines, found)
+    return reservation
