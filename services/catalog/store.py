@@ -96,15 +96,13 @@ VARIANT = sa.select(variants.c.product_id, _VARIANT_JSON.label("variant")).selec
 _PRODUCT_BY_ID = Statement(PRODUCT.where(products.c.id == _id()))
 _PRODUCT_BY_SLUG = Statement(PRODUCT.where(products.c.slug == sa.bindparam("slug")))
 _LOCK_PRODUCT = Statement(
-    sa.select(
-        *(column for column in products.c if column.name != "search"),
-        sa.select(sa.func.count())
-        .where(variants.c.product_id == products.c.id)
-        .scalar_subquery()
-        .label("variant_count"),
-    )
+    sa.select(*(column for column in products.c if column.name != "search"))
     .where(products.c.id == _id())
-    .with_for_update(of=products)
+    .with_for_update()
+)
+# Not part of the statement that locks: once that has waited, it still sees what was before.
+_COUNT_VARIANTS = Statement(
+    sa.select(sa.func.count()).select_from(variants).where(variants.c.product_id == _id())
 )
 _SETTABLE = ("slug", "name", "description", "state", "category_ids", "attributes", "media")
 _INSERT_PRODUCT = Statement(
@@ -216,11 +214,16 @@ async def get_product(connection: Connection, id: str) -> Row:
 
 
 async def lock_product(tx: Connection, id: str) -> Row:
-    """A product's own row with its `variant_count`, locked until the end. Raises NOT_FOUND."""
+    """A product's own row, locked until the end. Raises NOT_FOUND."""
     row = await _LOCK_PRODUCT.first(tx, row_id=UUID(id))
     if row is None:
         raise errors.not_found("product", id)
     return row
+
+
+async def count_variants(tx: Connection, product_id: UUID) -> int:
+    """How many variants a locked product has."""
+    return int(await _COUNT_VARIANTS.value(tx, row_id=product_id))
 
 
 async def insert_product(

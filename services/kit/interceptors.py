@@ -37,7 +37,6 @@ DEFAULT_SECONDS = 10.0
 SLOW_SECONDS = 1.0
 ATTEMPTS = 4
 READS = ("Get", "List", "BatchGet", "Watch")
-CODES = {code.value[0]: code.name for code in grpc.StatusCode}
 SERVER_FAULTS = {"UNKNOWN", "INTERNAL", "DATA_LOSS", "UNIMPLEMENTED"}
 
 
@@ -89,7 +88,7 @@ def stack(auth: Authenticator, *, secret: bytes) -> list[Layer]:
 def observe(method: Method, handler: Handler) -> Handler:
     """Begin the call; count it, time it, log it: errors always, slow calls and changes at info."""
     seconds = metrics.RPC_SECONDS.labels(method.path)
-    totals = {name: metrics.RPC_TOTAL.labels(method.path, name) for name in CODES.values()}
+    totals = {name: metrics.RPC_TOTAL.labels(method.path, name) for name in grpc.StatusCode.__members__}
     log_success = log.debug if method.reads else log.info
 
     async def observed(request: Any, context: Any) -> Any:
@@ -107,7 +106,7 @@ def observe(method: Method, handler: Handler) -> Handler:
             async with asyncio.timeout(DEFAULT_SECONDS if left is None else None):
                 return await handler(request, context)
         except grpc.aio.AbortError:
-            code = CODES[context.code()]
+            code = context.code().name
             raise
         except BaseException:
             code = "CANCELLED"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 from typing import Any
 
 import structlog
@@ -28,13 +29,10 @@ def configure(service: str, *, form: str = "json", level: str = "info") -> None:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _hide,
-        structlog.processors.StackInfoRenderer(),
+        _exception,
     ]
     if form == "json":
-        last: list[Any] = [
-            structlog.processors.dict_tracebacks,
-            structlog.processors.JSONRenderer(),
-        ]
+        last: list[Any] = [structlog.processors.JSONRenderer()]
     else:
         last = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)]
     number = getattr(logging, level.upper())
@@ -69,6 +67,22 @@ def _hide(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     for key in event:
         if any(word in key.lower() for word in SECRET_WORDS):
             event[key] = BLANK
+    return event
+
+
+def _exception(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Where an exception came from, without its text: Postgres, for one, quotes the row in it."""
+    error = event.pop("exc_info", None)
+    if isinstance(error, tuple):
+        error = error[1]
+    elif error is True:
+        error = sys.exc_info()[1]
+    if isinstance(error, BaseException):
+        event["exception"] = type(error).__qualname__
+        event["trace"] = [
+            f"{frame.filename}:{frame.lineno} {frame.name}"
+            for frame in traceback.extract_tb(error.__traceback__)
+        ]
     return event
 
 
