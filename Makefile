@@ -6,6 +6,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 WORKERS ?= 2
 
+# Compiled files make the second start fast, whatever the surroundings say.
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
@@ -25,6 +26,7 @@ lint: $(READY)  ## style, types, imports, protos, migrations
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code protos
 	$(BIN)/python -m tools.protos --check
+	$(BIN)/python -m tools.protos --breaking
 	$(BIN)/python -m tools.lint_migrations
 
 protos: $(READY)  ## regenerate generated/ from protos/

@@ -154,12 +154,14 @@ async def _pending(connection: asyncpg.Connection, service: str) -> list[Migrati
         if current == scripts.get_current_head()
         else scripts.iterate_revisions("head", current or "base")
     )
-    return [Migration(service, step.revision, step.doc) for step in reversed(list(steps))]
+    return [
+        Migration(service, step.revision, step.doc.rstrip(".")) for step in reversed(list(steps))
+    ]
 
 
 async def _upgrade(place: Place, service: str, applied: Callable[[Migration], None]) -> None:
     def heard(*, step: Any, **_: Any) -> None:
-        applied(Migration(service, step.up_revision_id, step.up_revision.doc))
+        applied(Migration(service, step.up_revision_id, step.up_revision.doc.rstrip(".")))
 
     config = _config(service, on_version_apply=heard)
     for attempt in range(LOCK_TRIES):

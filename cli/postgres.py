@@ -95,7 +95,7 @@ class Cluster:
             os.chown(unfinished, user.uid, user.gid)
         password = secrets.token_hex(24)
         write_secret(self.password_file, password)
-        _initdb(binaries, unfinished, password, user)
+        _initdb(binaries, unfinished, password, user, sync=self.durable)
         if self.data.exists():  # an empty folder, such as a mounted volume's
             self.data.rmdir()
         unfinished.rename(self.data)
@@ -213,7 +213,7 @@ def _environment() -> dict[str, str]:
     }
 
 
-def _initdb(binaries: Path, folder: Path, password: str, user: User | None) -> None:
+def _initdb(binaries: Path, folder: Path, password: str, user: User | None, *, sync: bool) -> None:
     """Fill an empty folder. The password goes through a pipe that the other user owns."""
     reading, writing = os.pipe()
     try:
@@ -233,6 +233,7 @@ def _initdb(binaries: Path, folder: Path, password: str, user: User | None) -> N
                 "--locale-provider=builtin",
                 "--locale=C.UTF-8",
                 "--no-instructions",
+                *([] if sync else ["--no-sync"]),
             ],
             cwd=folder,
             env=_environment(),

@@ -154,8 +154,8 @@ class Supervisor:
             for wait in waits:
                 wait.cancel()
 
-    def is_ready(self, name: str) -> bool:
-        return self._kept[name].ready.is_set()
+    def names(self) -> list[str]:
+        return list(self._kept)
 
     def pid(self, name: str) -> int | None:
         process = self._kept[name].process

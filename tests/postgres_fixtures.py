@@ -102,7 +102,9 @@ async def databases(postgres_url: str, worker: str) -> Databases:
             await connection.execute(f"CREATE DATABASE test_{worker} TEMPLATE {TEMPLATE}")
     finally:
         await connection.close()
-    return databases_of(in_database(postgres_url, f"test_{worker}"))
+    copy = databases_of(in_database(postgres_url, f"test_{worker}"))
+    await migrate.migrate(copy)  # rights on a database are not part of its template
+    return copy
 
 
 @pytest.fixture(scope="session")
