@@ -12,7 +12,8 @@ from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from cli.output import Output
 from cli.programs import Program, StartError, popen_arguments
 
-PROBE_SECONDS = 0.02
+# Between two questions whether a program works: often at first, when it may be a matter of moments.
+FIRST_PROBE_SECONDS, LONGEST_PROBE_SECONDS = 0.02, 0.25
 # The first restart is immediate; a program that keeps ending is started less and less often.
 PAUSES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 # After so long a run an end is taken for a new accident.
@@ -120,8 +121,10 @@ class Kept:
         return f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
 
     async def _watch(self, process: Process) -> None:
-        while not await self.program.ready(process.pid):  # noqa: ASYNC110 - nobody sends an event
-            await asyncio.sleep(PROBE_SECONDS)
+        pause = FIRST_PROBE_SECONDS
+        while not await self.program.ready(process.pid):
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.2, LONGEST_PROBE_SECONDS)
         self.ready.set()
 
     async def _copy(self, process: Process) -> None:
@@ -158,7 +161,8 @@ class Supervisor:
         return list(self._kept)
 
     def pid(self, name: str) -> int | None:
-        process = self._kept[name].process
+        kept = self._kept.get(name)
+        process = kept.process if kept is not None else None
         return process.pid if process is not None and process.returncode is None else None
 
     async def stop(self, *names: str) -> None:

@@ -1,0 +1,92 @@
+"""How services and the edge are started. A service is told its own database, nobody else's."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+
+from cli import edge
+from cli.data_folder import DataFolder, write_secret
+from cli.probes import http_status, is_serving
+from cli.programs import Program
+from cli.topology import ALL_SERVICES, Topology
+
+
+def service_program(
+    service: str,
+    topology: Topology,
+    folder: DataFolder,
+    database_url: str,
+    environment: Mapping[str, str],
+) -> Program:
+    """The program of one service, for a surrounding `environment`."""
+    address = topology.services[service]
+
+    async def ready(pid: int) -> bool:
+        return await is_serving(address)
+
+    return Program(
+        name=service,
+        # -P: a folder called `services` where the user happens to be is not this one.
+        command=[sys.executable, "-P", "-m", f"services.{service}"],
+        environment=service_environment(service, topology, folder, database_url, environment),
+        ready=ready,
+    )
+
+
+def service_environment(
+    service: str,
+    topology: Topology,
+    folder: DataFolder,
+    database_url: str,
+    environment: Mapping[str, str],
+) -> dict[str, str]:
+    """The variables of one service: defaults, then what the user set, then what has to be."""
+    own = f"SHOP_{service.upper()}_"
+    others = tuple(f"SHOP_{name.upper()}_" for name in ALL_SERVICES if name != service)
+    defaults = {
+        "SHOP_LOG_FORMAT": "pretty",
+        "SHOP_PUBLIC_URL": f"http://{topology.edge}",
+        "PYTHONUNBUFFERED": "1",
+    }
+    if "SHOP_SERVICE_SECRET" not in environment:
+        defaults["SHOP_SERVICE_SECRET_FILE"] = str(folder.service_secret)
+    if service == "users":
+        defaults[f"{own}SIGNING_KEYS"] = str(folder.keys)
+        defaults[f"{own}MAILBOX"] = str(folder.mailbox)
+    theirs = {
+        name: value
+        for name, value in environment.items()
+        if not name.startswith(others) and "DATABASE_URL" not in name
+    }
+    addresses = {
+        f"SHOP_{name.upper()}_ADDRESS": str(address) for name, address in topology.services.items()
+    }
+    return (
+        defaults
+        | theirs
+        | addresses
+        | {
+            f"{own}DATABASE_URL": database_url,
+            f"{own}LISTEN": str(topology.services[service]),
+            f"{own}METRICS_LISTEN": str(topology.metrics[service]),
+        }
+    )
+
+
+def edge_program(topology: Topology, folder: DataFolder, environment: Mapping[str, str]) -> Program:
+    """Envoy, with its configuration written to the data folder."""
+    here = edge.Edge.of(topology, issuer=environment.get("SHOP_ISSUER", "shop"))
+    write_secret(folder.envoy, edge.render(here))
+
+    async def ready(pid: int) -> bool:
+        return await http_status(topology.edge, "/.well-known/jwks.json") == 200
+
+    return Program(
+        name="envoy",
+        command=[str(edge.envoy_binary()), "--config-path", str(folder.envoy), *edge.ARGUMENTS],
+        environment={
+            name: value for name, value in environment.items() if not name.startswith("SHOP_")
+        },
+        ready=ready,
+    )

@@ -1,0 +1,167 @@
+"""`shop up`: Postgres, migrations, services and Envoy, kept running until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from cli import edge, migrate
+from cli.data_folder import Admin, DataFolder, write_secret
+from cli.database import Databases, databases_from, databases_of, ensure_database, without_password
+from cli.output import Output
+from cli.postgres import Cluster
+from cli.services import edge_program, service_program
+from cli.supervisor import Supervisor
+from cli.topology import SERVICES, allocate
+
+POSTGRES, ENVOY = "postgres", "envoy"
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the user asked for."""
+
+    port: int
+    data: Path
+    ready_file: Path | None = None
+
+
+async def up(options: Options, output: Output) -> None:
+    """Run the shop until SIGINT, SIGTERM or SIGHUP. Raises StartError when it cannot start."""
+    folder = DataFolder(options.data)
+    if options.ready_file is not None:
+        options.ready_file.unlink(missing_ok=True)
+    with folder.lock():
+        shop = Shop(folder, options, output)
+        with stop_signals(shop) as stop:
+            try:
+                await unless(stop, shop.start())
+                await stop.wait()
+            finally:
+                if options.ready_file is not None:
+                    options.ready_file.unlink(missing_ok=True)
+                await shop.stop()
+
+
+class Shop:
+    """The running parts, and what they were told."""
+
+    def __init__(self, folder: DataFolder, options: Options, output: Output) -> None:
+        self._folder = folder
+        self._options = options
+        self._output = output
+        self._supervisor = Supervisor(output)
+        self.topology, remarks = allocate(options.port)
+        for remark in remarks:
+            output.say("shop", remark)
+
+    async def start(self) -> None:
+        """Start everything and say so, when everything answers. Raises StartError."""
+        folder, topology, supervisor = self._folder, self.topology, self._supervisor
+        folder.prepare()
+        databases = databases_from(os.environ) or await self._start_postgres()
+        await migrate.migrate(databases, SERVICES, self._say_migrated)
+        for name in SERVICES:
+            url = databases.services[name]
+            supervisor.start(service_program(name, topology, folder, url, os.environ))
+        await supervisor.wait_ready(*SERVICES)
+        # Not earlier: it would meet services that are not there, count them as failing, and say so.
+        supervisor.start(edge_program(topology, folder, os.environ))
+        await supervisor.wait_ready(ENVOY)
+        self._announce(databases, folder.read_admin())
+
+    async def stop(self) -> None:
+        """No new calls, those in flight are answered, then all ends; Postgres is last."""
+        self._output.say("shop", "stopping")
+        if self._supervisor.pid(ENVOY) is not None:
+            await asyncio.to_thread(edge.drain, self.topology.admin)
+        await self._supervisor.stop(*SERVICES)
+        await self._supervisor.stop(ENVOY)
+        await self._supervisor.stop(POSTGRES)
+
+    def kill(self) -> None:
+        self._supervisor.kill_all()
+
+    async def _start_postgres(self) -> Databases:
+        port = self.topology.postgres.port
+        cluster = Cluster(self._folder.postgres, self._folder.postgres_password, port)
+        await asyncio.to_thread(cluster.create)
+        self._supervisor.start(cluster.program())
+        await self._supervisor.wait_ready(POSTGRES)
+        await ensure_database(cluster.url("postgres"), "shop")
+        return databases_of(cluster.url("shop"))
+
+    def _say_migrated(self, step: migrate.Migration) -> None:
+        self._output.say("migrate", str(step))
+
+    def _announce(self, databases: Databases, admin: Admin | None) -> None:
+        topology = self.topology
+        url = f"http://{topology.edge}"
+        rows = [("REST and gRPC", url)]
+        rows += [(f"{name}, gRPC", str(address)) for name, address in topology.services.items()]
+        rows.append(("Envoy's admin page", f"http://{topology.admin}"))
+        if databases.owner is not None:
+            rows.append(("database", without_password(databases.owner)))
+        rows.append(("mail", str(self._folder.mailbox)))
+        if admin is not None:
+            rows.append(("administrator", f"{admin.email}  password {admin.password}"))
+        table = Table.grid(padding=(0, 2))
+        for name, value in rows:
+            table.add_row(Text(name, style="dim"), Text(value))
+        self._output.print(Rule(), Text("The shop is open.", style="bold green"), table)
+        self._output.print(Text(f"\n  curl '{url}/api/products/?page_size=3'\n"), Rule())
+        if self._options.ready_file is not None:
+            ready = {
+                "edge": url,
+                "services": {name: str(where) for name, where in topology.services.items()},
+                "admin": None if admin is None else asdict(admin),
+                "database_url": databases.owner,
+                "mailbox": str(self._folder.mailbox),
+            }
+            write_secret(self._options.ready_file.absolute(), json.dumps(ready, indent=2) + "\n")
+
+
+async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Do the work, or drop it when the user wants to stop first."""
+    working = asyncio.create_task(work)
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            await working
+    finally:
+        stopping.cancel()
+        working.cancel()
+        await asyncio.gather(working, stopping, return_exceptions=True)
+
+
+@contextmanager
+def stop_signals(shop: Shop) -> Iterator[asyncio.Event]:
+    """An event that SIGINT, SIGTERM and SIGHUP set. The second one stops at once, not kindly."""
+    stop = asyncio.Event()
+
+    def asked() -> None:
+        if stop.is_set():
+            shop.kill()
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in SIGNALS:
+        loop.add_signal_handler(number, asked)
+    try:
+        yield stop
+    finally:
+        for number in SIGNALS:
+            loop.remove_signal_handler(number)
