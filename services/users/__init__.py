@@ -1,0 +1,1 @@
+"""The users service: accounts, their addresses, and how people prove who they are."""

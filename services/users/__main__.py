@@ -1,0 +1,134 @@
+"""Wires the users service together and serves it: `python -m services.users`."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, SecretStr, model_validator
+
+from services.kit import interceptors, outbox, server, tasks
+from services.kit.auth import AccessTokens, Authenticator, Keys, ServiceCredential
+from services.kit.db import Database
+from services.kit.server import Server
+from services.kit.settings import ServiceSettings, SettingsError
+from services.users import cleanup, mail_store, passwords
+from services.users.access import session_check
+from services.users.auth_handlers import AuthService, SessionService
+from services.users.delivery import Delivery, Mailbox, Smtp
+from services.users.handlers import UserService
+from services.users.mail import Letterhead
+from services.users.passwords import Passwords
+from services.users.recovery import Postman
+from services.users.signing import SigningKeys
+from services.users.tables import metadata
+from shop.users.v1 import session_pb2_grpc, users_pb2_grpc
+
+KEYS_SECONDS = 5.0
+CLEANUP_SECONDS = 60.0
+
+
+class Settings(ServiceSettings):
+    """What the users service can be told, beside what every service can be."""
+
+    service: Literal["users"] = "users"
+    signing_keys: Path = Field(description="folder of EC P-256 private keys, *.pem")
+    signing_delay_seconds: float = Field(
+        600, ge=0, description="how long a new key is only published; Envoy keeps a copy for 300 s"
+    )
+    mailbox: Path | None = Field(None, description="folder that mails are written to")
+    smtp_url: SecretStr | None = Field(
+        None, description="smtp://, smtp+starttls:// or smtps://user:password@host:port"
+    )
+    mail_from: str = Field("Shop <no-reply@localhost>", description="sender of mails")
+    storefront_url: str = Field("", description="the shop's web pages, to which mails link")
+    argon2_iterations: int = Field(passwords.ITERATIONS, ge=1)
+    argon2_memory_kib: int = Field(passwords.MEMORY_KIB, ge=8)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:  # noqa: N804 - an "after" validator is a method
+        if self.mailbox is None and self.smtp_url is None:
+            raise ValueError("mails need SHOP_USERS_SMTP_URL or SHOP_USERS_MAILBOX")
+        cheap = (
+            self.argon2_iterations < passwords.ITERATIONS
+            or self.argon2_memory_kib < passwords.MEMORY_KIB
+        )
+        if cheap and self.env == "production":
+            raise ValueError("in production passwords are hashed at full cost")
+        return self
+
+    def delivery(self) -> Delivery:
+        """Where mails go: to the SMTP server, if there is one. Raises SettingsError."""
+        if self.smtp_url is not None:
+            return Smtp(self.smtp_url.get_secret_value())
+        assert self.mailbox is not None
+        return Mailbox(self.mailbox)
+
+
+def build(settings: Settings, database: Database) -> Server:
+    """The service, ready to start. Raises SettingsError."""
+    secret = settings.service_secret.get_secret_value()
+    signing = SigningKeys(settings.signing_keys, delay_seconds=settings.signing_delay_seconds)
+    hashing = Passwords(
+        iterations=settings.argon2_iterations, memory_kib=settings.argon2_memory_kib
+    )
+
+    async def own_keys() -> dict[str, object]:
+        return {"keys": signing.jwks()}
+
+    keys = Keys(own_keys)
+    auth = Authenticator(
+        AccessTokens(keys, issuer=settings.issuer),
+        ServiceCredential(settings.service, secret),
+        check_session=session_check(database),
+    )
+    layers = interceptors.stack(auth, secret=secret.encode())
+    users = Server.of(settings, layers, ready=database.ready)
+    users.add(users_pb2_grpc.add_UserServiceServicer_to_server, UserService(database, hashing))
+    users.add(
+        users_pb2_grpc.add_AuthServiceServicer_to_server,
+        AuthService(database, hashing, signing, issuer=settings.issuer),
+    )
+    users.add(session_pb2_grpc.add_SessionServiceServicer_to_server, SessionService(database))
+
+    letterhead = Letterhead(settings.mail_from, settings.public_url, settings.storefront_url)
+    postman = Postman(database, settings.delivery(), letterhead)
+    relay = outbox.Relay(
+        database,
+        mail_store.OUTBOX,
+        {mail_store.MAIL: postman.mail, mail_store.RESET_REQUEST: postman.reset_request},
+    )
+
+    async def reload_keys() -> None:
+        signing.reload()
+        await keys.refresh()
+
+    users.background("outbox", relay.forever)
+    users.background("keys", tasks.every(KEYS_SECONDS, reload_keys))
+    users.background("cleanup", tasks.every(CLEANUP_SECONDS, partial(cleanup.clean, database)))
+    return users
+
+
+async def main() -> None:
+    """Serve until SIGTERM."""
+    settings = Settings.load()
+    server.start_process(settings)
+    database = await Database.open(
+        settings.database_url.get_secret_value(),
+        metadata,
+        name="shop users",
+        connections=settings.database_connections,
+    )
+    try:
+        await build(settings, database).run()
+    finally:
+        await database.close()
+
+
+if __name__ == "__main__":
+    try:
+        server.run(main)
+    except SettingsError as error:
+        sys.exit(str(error))

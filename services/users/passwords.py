@@ -1,0 +1,81 @@
+"""Passwords: argon2id in threads of their own, and the list of those that are too common.
+
+Hashing is made to be slow (about 25 ms and 19 MiB), so there are two threads for it and a short
+queue before them; what does not fit is refused, and all other calls go on undisturbed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import unicodedata
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import argon2
+
+from services.kit import errors
+from services.users import rules
+
+# OWASP Password Storage Cheat Sheet: the least that argon2id should cost.
+ITERATIONS = 2
+MEMORY_KIB = 19 * 1024
+AT_ONCE = 2
+# The last in the queue waits for about a second.
+MOST_WAITING = 64
+
+COMMON = Path(__file__).with_name("common_passwords.txt")
+
+Result = TypeVar("Result")
+
+
+class Passwords:
+    """Hashes and verifies passwords."""
+
+    def __init__(self, *, iterations: int = ITERATIONS, memory_kib: int = MEMORY_KIB) -> None:
+        self._argon2 = argon2.PasswordHasher(iterations, memory_kib, parallelism=1)
+        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="argon2")
+        self._waiting = 0
+        lines = COMMON.read_text(encoding="utf-8").splitlines()
+        self._common = frozenset(line for line in lines if not line.startswith("#"))
+        # Verified against where there is no user, so that it takes the same time.
+        self._nobodys = self._argon2.hash(secrets.token_hex(16))
+
+    def check_uncommon(self, field: str, password: str) -> None:
+        """Raise INVALID_ARGUMENT (PASSWORD_TOO_COMMON) for the commonest, in any case."""
+        if _normal(password).casefold() in self._common:
+            raise rules.password_too_common(field)
+
+    async def hash(self, password: str) -> str:
+        """The hash to store, with its parameters (PHC string). Raises RESOURCE_EXHAUSTED."""
+        return await self._run(lambda: self._argon2.hash(_normal(password)))
+
+    async def verify(self, stored: str | None, password: str) -> bool:
+        """Whether `stored` is a hash of the password; None never is. Raises RESOURCE_EXHAUSTED."""
+        return await self._run(lambda: self._verify(stored or self._nobodys, _normal(password)))
+
+    def close(self) -> None:
+        """End the threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _verify(self, stored: str, password: str) -> bool:
+        try:
+            return self._argon2.verify(stored, password)
+        except argon2.exceptions.VerificationError:
+            return False
+
+    async def _run(self, work: Callable[[], Result]) -> Result:
+        if self._waiting >= AT_ONCE + MOST_WAITING:
+            raise errors.overloaded()
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        finally:
+            self._waiting -= 1
+
+
+def _normal(password: str) -> str:
+    """The same password from every keyboard (NIST SP 800-63B, 5.1.1.2: Unicode is normalized)."""
+    return unicodedata.normalize("NFKC", password)

@@ -1,0 +1,78 @@
+"""The users service as it runs, on a free port, with a mailbox folder; empty before each test."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import asyncpg
+import grpc
+import pytest
+import pytest_asyncio
+
+from services.kit import call
+from services.kit.db import Database
+from services.users.__main__ import Settings, build
+from services.users.tables import metadata
+from tests import callers
+from tests.users import signing_keys
+from tests.users.people import People, Served
+
+
+@pytest.fixture(scope="session")
+def keys_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one signing key."""
+    folder = tmp_path_factory.mktemp("keys")
+    signing_keys.write(folder / "1.pem")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def settings(
+    database_url: Callable[[str], str], keys_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Settings:
+    """Settings of the service under test: everything as in production but the cost of a hash."""
+    return Settings.load(
+        database_url=database_url("users"),
+        listen="127.0.0.1:0",
+        service_secret=callers.SECRET,
+        signing_keys=keys_folder,
+        mailbox=tmp_path_factory.mktemp("mailbox"),
+        argon2_iterations=1,
+        argon2_memory_kib=64,
+        drain_seconds=0.5,
+    )
+
+
+@pytest_asyncio.fixture(scope="session")
+async def served(settings: Settings) -> AsyncIterator[Served]:
+    """The service, for the whole run."""
+    statements: Counter[str] = Counter()
+
+    def count(query: object) -> None:
+        current = call.current_or_none()  # background work is nobody's call
+        if current is not None and not str(getattr(query, "query", "")).startswith(CONTROL):
+            statements[current.method] += 1
+
+    database = await Database.open(
+        settings.database_url.get_secret_value(), metadata, name="tests", on_query=count
+    )
+    server = build(settings, database)
+    await server.start()
+    assert settings.mailbox is not None
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        yield Served(channel, database, settings.mailbox, statements)
+    await server.stop()
+    await database.close()
+
+
+CONTROL = ("BEGIN", "COMMIT", "ROLLBACK")
+
+
+@pytest.fixture
+def people(
+    served: Served, owner_connection: asyncpg.Connection, empty_database: None
+) -> People:
+    """Makes users, of whom there are none when the test begins."""
+    return People(served, owner_connection)

@@ -1,0 +1,111 @@
+"""People of tests: who sign up and in by the service's own methods."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import Counter
+from dataclasses import dataclass
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import grpc
+
+from services.kit.db import Database
+from services.kit.ids import uuid7
+from shop.users.v1 import session_pb2_grpc, users_pb2, users_pb2_grpc
+
+PASSWORD = "correct horse battery staple"
+NEW_PASSWORD = "an entirely different one"
+Metadata = tuple[tuple[str, str], ...]
+
+
+@dataclass
+class Served:
+    """The served service, and what tests look at."""
+
+    channel: grpc.aio.Channel
+    database: Database
+    mailbox: Path
+    statements: Counter[str]
+
+    def __post_init__(self) -> None:
+        self.users = users_pb2_grpc.UserServiceStub(self.channel)
+        self.auth = users_pb2_grpc.AuthServiceStub(self.channel)
+        self.sessions = session_pb2_grpc.SessionServiceStub(self.channel)
+
+    async def mails_to(self, address: str, count: int = 1) -> list[EmailMessage]:
+        """The mails to an address, oldest first, as soon as there are so many."""
+        found: list[EmailMessage] = []
+        for _ in range(500):
+            found = [mail for mail in self._mails() if mail["To"] == address]
+            if len(found) >= count:
+                return found
+            await asyncio.sleep(0.01)
+        raise AssertionError(f"{len(found)} of {count} mails to {address} came")
+
+    async def token_to(self, address: str, count: int = 1) -> str:
+        """The token in the last of so many mails to an address."""
+        mails = await self.mails_to(address, count)
+        (token,) = re.findall(r"^[0-9a-f]{64}$", mails[-1].get_content(), re.MULTILINE)
+        return str(token)
+
+    def _mails(self) -> list[EmailMessage]:
+        return [
+            message_from_bytes(path.read_bytes(), policy=policy.default)  # type: ignore[arg-type]
+            for path in sorted(self.mailbox.glob("*.eml"))
+        ]
+
+
+@dataclass
+class Person:
+    """Somebody who has signed up, and in."""
+
+    served: Served
+    email: str
+    id: UUID
+    grant: users_pb2.TokenGrant
+
+    def __call__(self, *, key: str = "") -> Metadata:
+        """The metadata of one call, with an idempotency key if one is given."""
+        metadata = (("authorization", f"Bearer {self.grant.access_token}"),)
+        return (*metadata, ("idempotency-key", key)) if key else metadata
+
+    async def sign_in(self, password: str = PASSWORD) -> Person:
+        """The same person with another session."""
+        grant = await self.served.auth.Login(
+            users_pb2.LoginRequest(email=self.email, password=password)
+        )
+        return Person(self.served, self.email, self.id, grant)
+
+    async def refresh(self) -> users_pb2.TokenGrant:
+        """Trade the refresh token."""
+        request = users_pb2.RefreshTokenRequest(refresh_token=self.grant.refresh_token)
+        return await self.served.auth.RefreshToken(request)
+
+
+class People:
+    """Makes users."""
+
+    def __init__(self, served: Served, owner: asyncpg.Connection) -> None:
+        self.served = served
+        self.owner = owner
+
+    def address(self) -> str:
+        """An e-mail address that nobody has."""
+        return f"{uuid7().hex}@example.com"
+
+    async def sign_up(self, role: str = "CUSTOMER", **fields: Any) -> Person:
+        """Somebody with this role, who has signed in."""
+        fields = {"email": self.address(), "password": PASSWORD} | fields
+        user = await self.served.users.CreateUser(users_pb2.CreateUserRequest(**fields))
+        if role != "CUSTOMER":
+            await self.owner.execute(
+                "UPDATE users.users SET role = $1 WHERE id = $2", role, UUID(user.id)
+            )
+        person = Person(self.served, user.email, UUID(user.id), users_pb2.TokenGrant())
+        return await person.sign_in(fields["password"])
