@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import os
+import secrets
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import typer
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from cli import migrate as migrations
 from cli.data_folder import DataFolder
@@ -50,6 +60,65 @@ async def write_migration(data: Path, only: tuple[str, ...], title: str) -> None
         await migrations.migrate(databases, only)
         path = await migrations.write(databases, only[0], title)
     typer.echo(f"Wrote {path}: read it before you run it.")
+
+
+async def seed(data: Path, count: int) -> None:
+    """Load products, with a bar that shows how far it is."""
+    from cli import catalogue
+    from cli.seed import load, refresh_statistics
+
+    items = catalogue.made_up_items(count, seed=str(count))
+    async with open_databases(data) as databases:
+        await migrations.migrate(databases, ["catalog"])
+        url = databases.services["catalog"]
+        with progress() as bar:
+            task = bar.add_task("Loading products", total=count)
+            await load(url, items, lambda more: bar.advance(task, more))
+        await refresh_statistics(databases.owner or url)
+
+
+async def create_admin(data: Path, email: str, password: str | None) -> None:
+    """Make somebody an administrator; asks for a password, or makes one, where one is needed."""
+    from cli import accounts
+
+    async with open_databases(data) as databases:
+        url = databases.services["users"]
+        if await accounts.find_user(url, email) is not None:
+            await accounts.promote(url, email)
+            typer.echo(f"{email} is an administrator now; the password is the same as before.")
+            return
+        chosen = password or (ask_password() if sys.stdin.isatty() else secrets.token_urlsafe(12))
+        await accounts.create_admin(url, email, chosen)
+    typer.echo(f"Made the administrator {email}.")
+    if not password and not sys.stdin.isatty():
+        typer.echo(f"The password is {chosen}")
+
+
+async def token(data: Path, email: str) -> None:
+    """Print an access token."""
+    from cli import accounts
+
+    if "production" in (os.environ.get("SHOP_ENV"), os.environ.get("SHOP_USERS_ENV")):
+        raise StartError("Tokens are made by signing in; this command is for development only.")
+    keys = os.environ.get("SHOP_USERS_SIGNING_KEYS") or DataFolder(data).keys
+    issuer = os.environ.get("SHOP_ISSUER", "shop")
+    async with open_databases(data) as databases:
+        url = databases.services["users"]
+        typer.echo(await accounts.access_token(url, email, Path(keys), issuer))
+
+
+def ask_password() -> str:
+    return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))
+
+
+def progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ import fcntl
 import json
 import os
 import secrets
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
 
@@ -59,6 +59,11 @@ class DataFolder:
         return self.path / "envoy.yaml"
 
     @property
+    def demo_wanted(self) -> Path:
+        """Is there from the first start until the demo has been loaded."""
+        return self.path / "demo-wanted"
+
+    @property
     def service_secret(self) -> Path:
         return self.path / "secrets" / "service"
 
@@ -71,6 +76,10 @@ class DataFolder:
         if not self.admin.exists():
             return None
         return Admin(**json.loads(self.admin.read_text()))
+
+    def write_admin(self, admin: Admin) -> None:
+        """Keep how the administrator signs in."""
+        write_secret(self.admin, json.dumps(asdict(admin)) + "\n")
 
     def prepare(self) -> None:
         """Make what is missing: the folders, the first signing key, the services' secret."""

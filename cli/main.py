@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -20,6 +21,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+Result = TypeVar("Result")
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 DataOption = Annotated[
@@ -31,25 +33,33 @@ DataOption = Annotated[
 DEFAULT_DATA = Path(".shop")
 
 
-@app.command()
-def up(
+@app.command("up")
+def up_command(
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="The edge's port; 0: free ports everywhere.")
     ] = DEFAULT_PORT,
     data: DataOption = DEFAULT_DATA,
+    demo: Annotated[
+        bool | None,
+        typer.Option(
+            "--demo/--no-demo",
+            help="Make an administrator and some products.",
+            show_default="when the data folder is new",
+        ),
+    ] = None,
     ready_file: Annotated[
         Path | None,
-        typer.Option(help="Write addresses and credentials here, as JSON, once all answers."),
+        typer.Option(
+            resolve_path=True,
+            help="Write addresses and credentials here, as JSON, once all answers.",
+        ),
     ] = None,
 ) -> None:
     """Start Postgres, the services and Envoy, and keep them running. Ctrl-C ends all."""
+    from cli import up
     from cli.output import Output
-    from cli.up import Options, up as run
 
-    try:
-        asyncio.run(run(Options(port, data, ready_file), Output()))
-    except StartError as error:
-        fail(error)
+    run(up.up(up.Options(port, data, demo, ready_file), Output()))
 
 
 @app.command()
@@ -71,16 +81,48 @@ def migrate(
     only = tuple(service or ALL_SERVICES)
     if unknown := set(only) - set(ALL_SERVICES):
         raise typer.BadParameter(f"There is no service {', '.join(sorted(unknown))}.")
-    try:
-        if write:
-            asyncio.run(commands.write_migration(data, only, write))
-        elif check:
-            if asyncio.run(commands.check_migrations(data, only)):
-                raise typer.Exit(1)
-        else:
-            asyncio.run(commands.migrate(data, only))
-    except StartError as error:
-        fail(error)
+    if write:
+        run(commands.write_migration(data, only, write))
+    elif not check:
+        run(commands.migrate(data, only))
+    elif run(commands.check_migrations(data, only)):
+        raise typer.Exit(1)
+
+
+@app.command()
+def seed(
+    products: Annotated[int, typer.Option(min=1, max=10_000_000, help="How many to add.")] = 1000,
+    data: DataOption = DEFAULT_DATA,
+) -> None:
+    """Fill the catalogue with made-up products."""
+    from cli import commands
+
+    run(commands.seed(data, products))
+
+
+@app.command()
+def create_admin(
+    email: Annotated[str, typer.Argument(help="The administrator's e-mail address.")],
+    password: Annotated[
+        str | None,
+        typer.Option(envvar="SHOP_ADMIN_PASSWORD", help="Asked for when it is not given."),
+    ] = None,
+    data: DataOption = DEFAULT_DATA,
+) -> None:
+    """Make somebody an administrator, who may then make others."""
+    from cli import commands
+
+    run(commands.create_admin(data, email, password))
+
+
+@app.command()
+def token(
+    email: Annotated[str, typer.Argument(help="Whose token.")], data: DataOption = DEFAULT_DATA
+) -> None:
+    """Print an access token of a user, good for ten minutes. For development only."""
+    from cli import commands
+
+    run(commands.token(data, email))
 
 
 @app.command()
@@ -89,7 +131,11 @@ def version() -> None:
     typer.echo(importlib.metadata.version("shop"))
 
 
-def fail(error: StartError) -> NoReturn:
-    """Say what is wrong, and end with status 1."""
-    errors.print(f"[bold red]shop:[/] {error}", markup=True)
-    raise typer.Exit(1)
+def run(work: Coroutine[Any, Any, Result]) -> Result:
+    """Do the work; what went wrong is said in a sentence, and the status is 1."""
+    try:
+        return asyncio.run(work)
+    except StartError as error:
+        errors.print("[bold red]shop:[/]", end=" ")
+        errors.print(str(error), markup=False)
+        raise typer.Exit(1) from None

@@ -35,6 +35,8 @@ class Options:
 
     port: int
     data: Path
+    demo: bool | None = None
+    """None: where everything is new."""
     ready_file: Path | None = None
 
 
@@ -71,11 +73,19 @@ class Shop:
         """Start everything and say so, when everything answers. Raises StartError."""
         folder, topology, supervisor = self._folder, self.topology, self._supervisor
         folder.prepare()
-        databases = databases_from(os.environ) or await self._start_postgres()
+        databases = databases_from(os.environ)
+        wants_demo = self._wants_demo(embedded=databases is None)
+        if databases is None:
+            databases = await self._start_postgres()
         await migrate.migrate(databases, SERVICES, self._say_migrated)
         for name in SERVICES:
             url = databases.services[name]
             supervisor.start(service_program(name, topology, folder, url, os.environ))
+        if wants_demo:
+            from cli import demo
+
+            await demo.load(folder, databases)
+            folder.demo_wanted.unlink(missing_ok=True)
         await supervisor.wait_ready(*SERVICES)
         # Not earlier: it would meet services that are not there, count them as failing, and say so.
         supervisor.start(edge_program(topology, folder, os.environ))
@@ -93,6 +103,15 @@ class Shop:
 
     def kill(self) -> None:
         self._supervisor.kill_all()
+
+    def _wants_demo(self, *, embedded: bool) -> bool:
+        """By default where everything is new; a database that the user named may be anything."""
+        folder = self._folder
+        if self._options.demo is not None:
+            return self._options.demo
+        if embedded and not folder.postgres.exists():
+            folder.demo_wanted.touch()
+        return folder.demo_wanted.exists()
 
     async def _start_postgres(self) -> Databases:
         port = self.topology.postgres.port

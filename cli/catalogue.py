@@ -1,0 +1,118 @@
+"""Products to show: those of the demo, and any number made of its words."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import random
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+CURRENCY = "USD"
+_FILE = Path(__file__).with_name("demo.toml")
+_SOME_HAVE_VARIANTS = 0.2
+_SOME_ARE_REDUCED = 0.15
+_SOME_ARE_SOLD_OUT = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A variant: what tells it from the others, and how many pieces there are."""
+
+    options: Mapping[str, str]
+    on_hand: int
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A product. Prices are in cents."""
+
+    name: str
+    description: str
+    category: str
+    price: int
+    compare_at_price: int | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    choices: tuple[Choice, ...] = (Choice({}, 0),)
+
+
+@functools.cache
+def words() -> dict[str, Any]:
+    """The demo's file."""
+    return tomllib.loads(_FILE.read_text())
+
+
+def categories() -> list[tuple[str, str]]:
+    """Every category with the name of its parent, "" for those at the top; parents come first."""
+    found = []
+    for department in words()["departments"]:
+        found.append((department["name"], ""))
+        found += [(category["name"], department["name"]) for category in department["categories"]]
+    return found
+
+
+def demo_items() -> list[Item]:
+    """The products of the demo, which are the same in every shop."""
+    luck = random.Random("demo")  # noqa: S311 - stock is no secret
+    items = []
+    for category in _categories():
+        for product in category["products"]:
+            was = product.get("was")
+            items.append(
+                Item(
+                    name=product["name"],
+                    description=product["text"],
+                    category=category["name"],
+                    price=round(product["price"] * 100),
+                    compare_at_price=None if was is None else round(was * 100),
+                    attributes=product["attributes"],
+                    choices=tuple(
+                        Choice(options, luck.choice((0, 3, 8, 12, 25, 40, 60)))
+                        for options in _combinations(product.get("choose", {}))
+                    ),
+                )
+            )
+    return items
+
+
+def made_up_items(count: int, seed: str) -> Iterator[Item]:
+    """`count` products made of the demo's words; the same for the same seed."""
+    luck = random.Random(seed)  # noqa: S311 - these are no secrets
+    said = words()
+    shelves = _categories()
+    # Every draw costs, and there may be a million products.
+    pick, chance = luck.choice, luck.random
+    for _ in range(count):
+        shelf = pick(shelves)
+        material, noun = pick(shelf["materials"]), pick(shelf["nouns"])
+        low, high = shelf["prices"]
+        price = int(low + (high - low) * chance() ** 2) * 100 + 90
+        maker = pick(said["makers"])
+        colours = luck.sample(said["colours"], 3) if chance() < _SOME_HAVE_VARIANTS else []
+        yield Item(
+            name=f"{pick(said['adjectives'])} {material} {noun}",
+            description=f"{noun.capitalize()} of {material} by {maker}. {pick(said['notes'])}",
+            category=shelf["name"],
+            price=price,
+            compare_at_price=price * 5 // 4 if chance() < _SOME_ARE_REDUCED else None,
+            attributes={"material": material, "maker": maker},
+            choices=tuple(
+                Choice(options, 0 if chance() < _SOME_ARE_SOLD_OUT else int(chance() * 200))
+                for options in _combinations({"colour": colours} if colours else {})
+            ),
+        )
+
+
+def _categories() -> list[dict[str, Any]]:
+    return [
+        category for department in words()["departments"] for category in department["categories"]
+    ]
+
+
+def _combinations(choose: Mapping[str, list[str]]) -> Iterator[dict[str, str]]:
+    """One of each option, in every way; nothing to choose is one way."""
+    for values in itertools.product(*choose.values()):
+        yield dict(zip(choose, values, strict=True))
