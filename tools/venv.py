@@ -20,7 +20,7 @@ VENV = ROOT / ".venv"
 STAMP = VENV / ".ready"
 REQUIREMENTS = ["requirements.txt", "requirements-dev.txt"]
 INPUTS = ["requirements-uv.txt", *REQUIREMENTS, "pyproject.toml", "tools/venv.py"]
-PIP_INSTALL = [str(VENV / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+PIP_INSTALL = [str(VENV / "bin" / "python"), "-m", "pip", "install", "-qq"]
 EDITABLE = ["--no-deps", "--no-build-isolation", "--editable", "."]
 CODE = ["services", "cli", "generated", "migrations"]
 
