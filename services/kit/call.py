@@ -13,12 +13,8 @@ from uuid import UUID
 
 from google.protobuf.message import Message
 
-from shop.options.v1.access_pb2 import (
-    ACCESS_ADMIN,
-    ACCESS_CUSTOMER,
-    ACCESS_STAFF,
-    Access,
-)
+from services.kit.errors import ServiceError
+from shop.options.v1.access_pb2 import ACCESS_ADMIN, ACCESS_CUSTOMER, ACCESS_STAFF, Access
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +52,12 @@ class Claim:
 
 @dataclass(slots=True)
 class Call:
-    """One call of one method."""
+    """One call of one method.
+
+    `deadline` is in the event loop's time, `claim` the idempotency key that is still to be stored,
+    `location` the path of what was created, `committed` whether anything has been, `refusal` what
+    the caller got instead of an answer.
+    """
 
     method: str
     request_id: str
@@ -66,6 +67,8 @@ class Call:
     claim: Claim | None = None
     location: str = ""
     metadata: dict[str, str] = field(default_factory=dict)
+    committed: bool = False
+    refusal: ServiceError | None = None
 
     def remaining(self) -> float | None:
         """Seconds until the caller stops waiting; None: no limit."""

@@ -8,29 +8,41 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TypeVar
 
 import asyncpg
 from google.protobuf.message import Message
 from sqlalchemy import MetaData
 
-from services.kit import call, errors, idempotency, metrics
+from services.kit import call, errors, idempotency, logs, metrics
 from services.kit.statements import Connection, Row, Statement
+
+log = logs.logger("db")
 
 __all__ = ["Connection", "Database", "Row", "Statement", "Transaction"]
 
 Answer = TypeVar("Answer", bound=Message)
+Connect = Callable[[], Awaitable[Any]]
 ACQUIRE_SECONDS = 1.5
 CONNECT_SECONDS = 3.0
+READY_SECONDS = 2.0
 SESSION = {
     "statement_timeout": "3s",
     "lock_timeout": "1s",
     "idle_in_transaction_session_timeout": "5s",
     "jit": "off",
 }
+# What Postgres, or the network, says about a connection that is no more.
+CONNECTION_LOST = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+)
 
 
 class Transaction:
@@ -85,13 +97,13 @@ class Transaction:
 class Database:
     """The connections of one service process to its schema."""
 
-    def __init__(
-        self, pool: asyncpg.Pool, keys: idempotency.Keys, url: str, session: dict[str, str]
-    ) -> None:
+    def __init__(self, pool: asyncpg.Pool, metadata: MetaData, connect: Connect) -> None:
         self._pool = pool
-        self._keys = keys
-        self._url = url
-        self._session = session
+        self._keys = idempotency.Keys(metadata)
+        self._schema = metadata.schema
+        self._connect = connect
+        self._probe: Any = None
+        metrics.POOL_IN_USE.set_function(lambda: pool.get_size() - pool.get_idle_size())
 
     @classmethod
     async def open(
@@ -106,7 +118,7 @@ class Database:
         """Prepare a pool; it connects when first used, so a service starts while Postgres is away.
 
         `metadata` holds the service's tables. `on_query` is called for each statement (tests count
-        them).
+        them). Beside the pool's `connections`, one is used by `ready` and one by each `listen`.
         """
 
         async def prepare(connection: Any) -> None:
@@ -120,49 +132,77 @@ class Database:
         async def leave_as_it_is(connection: Any) -> None:
             """No session state is ever set outside a transaction, so there is nothing to reset."""
 
-        session = {"application_name": name, **SESSION}
+        options: dict[str, Any] = {
+            "timeout": CONNECT_SECONDS,
+            "server_settings": {"application_name": name, **SESSION},
+        }
         pool = await asyncpg.create_pool(
             url,
             min_size=0,
             max_size=connections,
             max_inactive_connection_lifetime=0,
-            timeout=CONNECT_SECONDS,
             init=prepare,
             reset=leave_as_it_is,
-            server_settings=session,
+            **options,
         )
-        return cls(pool, idempotency.Keys(metadata), url, session)
+        return cls(pool, metadata, partial(asyncpg.connect, url, **options))
 
     async def close(self) -> None:
         """Give the connections back; what still runs on them is ended after 5 s."""
+        if self._probe is not None:
+            self._probe.terminate()
         try:
             await asyncio.wait_for(self._pool.close(), 5)
         except TimeoutError:
             self._pool.terminate()
 
     async def ready(self) -> bool:
-        """Whether Postgres answers, and within 2 s."""
+        """Whether Postgres answers, within 2 s, and the schema is there.
+
+        It asks on a connection of its own: a busy service, whose pool is lent out, is ready.
+        """
         try:
-            async with asyncio.timeout(2):
-                async with self.connection() as connection:
-                    return await connection.fetchval("SELECT true") is True
-        except (errors.ServiceError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            async with asyncio.timeout(READY_SECONDS):
+                if self._probe is None or self._probe.is_closed():
+                    self._probe = await self._connect()
+                there = "SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = $1)"
+                return bool(await self._probe.fetchval(there, self._schema))
+        except (*CONNECTION_LOST, asyncpg.PostgresError, OSError, asyncpg.InterfaceError):
+            if self._probe is not None:
+                self._probe.terminate()
             return False
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Any]:
-        """A connection for reads of one statement. Raises RESOURCE_EXHAUSTED if none comes free."""
-        try:
-            connection = await self._pool.acquire(timeout=ACQUIRE_SECONDS)
-        except TimeoutError:
-            metrics.POOL_REFUSED.inc()
-            raise errors.overloaded() from None
-        metrics.POOL_IN_USE.inc()
+        """A connection for reads of one statement.
+
+        Raises RESOURCE_EXHAUSTED if none comes free, UNAVAILABLE if Postgres does not answer.
+        """
+        connection = await self._acquire()
         try:
             yield connection
+        except CONNECTION_LOST as error:
+            raise _away(error) from error
+        except (OSError, asyncpg.InterfaceError) as error:
+            # These have other causes too: a file, a wrong argument.
+            if not connection.is_closed():
+                raise
+            raise _away(error) from error
         finally:
-            metrics.POOL_IN_USE.dec()
-            await self._pool.release(connection)
+            await self._pool.release(connection, timeout=ACQUIRE_SECONDS)
+
+    async def _acquire(self) -> Any:
+        try:
+            # The pool's own timeout would cost each call a task.
+            async with asyncio.timeout(ACQUIRE_SECONDS):
+                return await self._pool.acquire()
+        except TimeoutError as error:
+            if self._pool.get_size() < self._pool.get_max_size():
+                raise _away(error) from error
+            metrics.POOL_REFUSED.inc()
+            raise errors.overloaded() from None
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise _away(error) from error
 
     @asynccontextmanager
     async def transaction(self, *, keyed: bool = True) -> AsyncIterator[Transaction]:
@@ -173,8 +213,8 @@ class Database:
         `idempotency.Replay`. `keyed=False` leaves the key alone: for answers that must not be
         stored, such as tokens.
         """
-        current = call.current_or_none() if keyed else None
-        claim = current.claim if current is not None else None
+        current = call.current_or_none()
+        claim = current.claim if current is not None and keyed else None
         async with self.connection() as connection, connection.transaction():
             tx = Transaction(connection, self._keys)
             if claim is not None:
@@ -182,7 +222,9 @@ class Database:
             yield tx
             await tx._end()
         if current is not None:
-            current.claim = None
+            current.committed = True
+            if claim is not None:
+                current.claim = None
 
     async def forget_old_keys(self) -> None:
         """Remove the idempotency keys that are older than 24 hours; for a background task."""
@@ -197,8 +239,11 @@ class Database:
 
         It is the caller's to close.
         """
-        connection = await asyncpg.connect(
-            self._url, timeout=CONNECT_SECONDS, server_settings=self._session
-        )
+        connection = await self._connect()
         await connection.add_listener(channel, lambda *event: heard(event[3]))
         return connection
+
+
+def _away(error: Exception) -> errors.ServiceError:
+    log.warning("the database does not answer", error=type(error).__name__)
+    return errors.unavailable("The service cannot reach its database: try again.")

@@ -7,8 +7,9 @@ they lose the `REASON_` prefix and stand in a `google.rpc.ErrorInfo` of the doma
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
+from itertools import islice
 from typing import NamedTuple
 
 from google.protobuf import any_pb2, message
@@ -19,9 +20,15 @@ from shop.errors.v1 import reason_pb2
 from shop.errors.v1.reason_pb2 import Reason
 
 DOMAIN = "shop"
-# gRPC metadata holds about 8 KB; more violations than this would be cut off by the transport.
+# The status goes into gRPC metadata, in base64, of which peers take 8 KB with all that is in it.
 MOST_VIOLATIONS = 20
-LONGEST_DESCRIPTION = 200
+LONGEST_TEXT = 200
+MOST_BYTES = 3072
+
+
+def name(reason: Reason.ValueType) -> str:
+    """A reason as it is on the wire."""
+    return Reason.Name(reason).removeprefix("REASON_")
 
 
 class FieldViolation(NamedTuple):
@@ -55,31 +62,27 @@ class ServiceError(Exception):
         super().__init__(message)
         self.code = code
         self.reason = reason
-        self.message = message
-        self.metadata = metadata or {}
-        self.violations = list(violations)[:MOST_VIOLATIONS]
-        self.preconditions = list(preconditions)[:MOST_VIOLATIONS]
+        self.message = _cut(message, 2 * LONGEST_TEXT)
+        self.metadata = {key: _cut(value) for key, value in (metadata or {}).items()}
+        self.violations = [FieldViolation(*each) for each in _fitting(violations)]
+        self.preconditions = [PreconditionViolation(*each) for each in _fitting(preconditions)]
         self.retry_after = retry_after
 
     def status(self) -> status_pb2.Status:
         """The error as `google.rpc.Status`, with its details packed."""
-        name = Reason.Name(self.reason).removeprefix("REASON_")
+        reason = name(self.reason)
         details: list[message.Message] = [
-            error_details_pb2.ErrorInfo(reason=name, domain=DOMAIN, metadata=self.metadata)
+            error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=self.metadata)
         ]
         if self.violations:
             bad_request = error_details_pb2.BadRequest()
             for field, description in self.violations:
-                bad_request.field_violations.add(
-                    field=field[:LONGEST_DESCRIPTION], description=description[:LONGEST_DESCRIPTION]
-                )
+                bad_request.field_violations.add(field=field, description=description)
             details.append(bad_request)
         if self.preconditions:
             failure = error_details_pb2.PreconditionFailure()
             for subject, description in self.preconditions:
-                failure.violations.add(
-                    type=name, subject=subject, description=description[:LONGEST_DESCRIPTION]
-                )
+                failure.violations.add(type=reason, subject=subject, description=description)
             details.append(failure)
         if self.retry_after is not None:
             retry = error_details_pb2.RetryInfo()
@@ -93,6 +96,21 @@ class ServiceError(Exception):
         return status
 
 
+def _fitting(violations: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """As many as may be sent, each cut to size."""
+    left = MOST_BYTES
+    for subject, description in islice(violations, MOST_VIOLATIONS):
+        texts = _cut(subject), _cut(description)
+        left -= len("".join(texts).encode())
+        if left < 0:
+            return
+        yield texts
+
+
+def _cut(text: str, most_bytes: int = LONGEST_TEXT) -> str:
+    return text.encode(errors="replace")[:most_bytes].decode(errors="ignore")
+
+
 def invalid(*violations: FieldViolation) -> ServiceError:
     """INVALID_ARGUMENT: the request is malformed, in one or several fields."""
     first = violations[0]
@@ -102,7 +120,7 @@ def invalid(*violations: FieldViolation) -> ServiceError:
     return ServiceError(
         StatusCode.INVALID_ARGUMENT,
         reason_pb2.REASON_VALIDATION_FAILED,
-        message[:LONGEST_DESCRIPTION],
+        message,
         violations=violations,
     )
 
@@ -118,7 +136,7 @@ def not_found(resource: str, identifier: object) -> ServiceError:
         StatusCode.NOT_FOUND,
         reason_pb2.REASON_RESOURCE_NOT_FOUND,
         f"There is no such {resource}.",
-        metadata={"resource": resource, "id": str(identifier)[:100]},
+        metadata={"resource": resource, "id": str(identifier)},
     )
 
 

@@ -1,6 +1,6 @@
 """What happens around every method, from the outside in.
 
-observe, answer, authenticate, validate, idempotent, retry.
+observe, answer, limit, authenticate, validate, idempotent, retry.
 
 Each layer is a function from a method and its handler to a handler. They are put around a handler
 once, when it is registered (`kit.server`), and not looked up per call: an interceptor of grpc.aio
@@ -12,118 +12,87 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, NoReturn
 
-import asyncpg
 import grpc
-from google.protobuf.descriptor import MethodDescriptor
-from google.protobuf.message import Message
-from google.protobuf.message_factory import GetMessageClass
 
-from services.kit import call, errors, idempotency, logs, metrics, validation
+from services.kit import call, errors, failures, idempotency, logs, metrics, validation
 from services.kit.auth import SERVICE_HEADER, Authenticator
 from services.kit.errors import ServiceError
-from services.kit.ids import uuid7
+from services.kit.ids import request_id
+from services.kit.methods import Handler, Layer, Method, compose
 from shop.errors.v1 import reason_pb2
 from shop.options.v1 import access_pb2
 
+__all__ = ["Handler", "Layer", "Method", "compose", "stack"]
+
 log = logs.logger("rpc")
 
-Handler = Callable[[Any, Any], Awaitable[Any]]
 # A call that comes without a deadline gets this one.
 DEFAULT_SECONDS = 10.0
 SLOW_SECONDS = 1.0
 ATTEMPTS = 4
-READS = ("Get", "List", "BatchGet", "Watch")
-SERVER_FAULTS = {"UNKNOWN", "INTERNAL", "DATA_LOSS", "UNIMPLEMENTED"}
+SERVER_FAULTS = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
 
 
-@dataclass(frozen=True)
-class Method:
-    """A method as its proto declares it."""
-
-    path: str
-    name: str
-    access: access_pb2.Access.ValueType
-    ignores_credentials: bool
-    checks_session: bool
-    answer: type[Message]
-
-    @classmethod
-    def of(cls, descriptor: MethodDescriptor) -> Method:
-        """Read the options of `shop/options/v1/access.proto`."""
-        options = descriptor.GetOptions().Extensions
-        return cls(
-            path=f"/{descriptor.containing_service.full_name}/{descriptor.name}",
-            name=descriptor.name,
-            access=options[access_pb2.access],
-            ignores_credentials=options[access_pb2.ignores_credentials],
-            checks_session=options[access_pb2.checks_session],
-            answer=GetMessageClass(descriptor.output_type),
-        )
-
-    @property
-    def reads(self) -> bool:
-        """Whether the method changes nothing (AIP-131, AIP-132): the standard verbs tell."""
-        return self.name.startswith(READS)
-
-
-Layer = Callable[[Method, Handler], Handler]
-
-
-def compose(method: Method, handler: Handler, layers: list[Layer]) -> Handler:
-    """`handler` inside all `layers`, the first of them outermost."""
-    for layer in reversed(layers):
-        handler = layer(method, handler)
-    return handler
-
-
-def stack(auth: Authenticator, *, secret: bytes) -> list[Layer]:
+def stack(auth: Authenticator, *, secret: bytes, concurrent_rpcs: int = 256) -> list[Layer]:
     """The layers of every service, outermost first; `secret` keys idempotency fingerprints."""
-    return [observe, answer, authenticate(auth), validate, idempotent(secret), retry]
+    return [
+        observe,
+        answer,
+        limit(concurrent_rpcs),
+        authenticate(auth),
+        validate,
+        idempotent(secret),
+        retry,
+    ]
 
 
 def observe(method: Method, handler: Handler) -> Handler:
     """Begin the call; count it, time it, log it: errors always, slow calls and changes at info."""
     seconds = metrics.RPC_SECONDS.labels(method.path)
-    totals = {name: metrics.RPC_TOTAL.labels(method.path, name) for name in grpc.StatusCode.__members__}
-    log_success = log.debug if method.reads else log.info
+    totals = {
+        name: metrics.RPC_TOTAL.labels(method.path, name) for name in grpc.StatusCode.__members__
+    }
 
     async def observed(request: Any, context: Any) -> Any:
         began = time.perf_counter()
         metadata = dict(context.invocation_metadata() or ())
         left = context.time_remaining()
-        deadline = None if left is None else asyncio.get_running_loop().time() + left
+        deadline = asyncio.get_running_loop().time() + (DEFAULT_SECONDS if left is None else left)
         current = call.Call(
-            method.path, metadata.get("x-request-id") or str(uuid7()), deadline, metadata=metadata
+            method.path, request_id(metadata.get("x-request-id")), deadline, metadata=metadata
         )
         call.begin(current)
-        metrics.RPC_IN_FLIGHT.inc()
-        code = "OK"
+        code = "CANCELLED"  # unless it comes to an end
         try:
-            async with asyncio.timeout(DEFAULT_SECONDS if left is None else None):
-                return await handler(request, context)
+            result = await handler(request, context)
+            code = "OK"
         except grpc.aio.AbortError:
-            code = context.code().name
+            code = current.refusal.code.name if current.refusal is not None else "UNKNOWN"
             raise
-        except BaseException:
-            code = "CANCELLED"
-            raise
+        else:
+            return result
         finally:
             took = time.perf_counter() - began
-            metrics.RPC_IN_FLIGHT.dec()
             seconds.observe(took)
             totals[code].inc()
-            if code in SERVER_FAULTS:
-                log.error("call", code=code, ms=round(took * 1000, 2))
-            elif code != "OK" or took > SLOW_SECONDS:
-                log.info("call", code=code, ms=round(took * 1000, 2))
-            else:
-                log_success("call", code=code, ms=round(took * 1000, 2))
+            _log(method, current, code, took)
 
     return observed
+
+
+def _log(method: Method, current: call.Call, code: str, took: float) -> None:
+    ms = round(took * 1000, 2)
+    if current.refusal is not None:
+        reason = errors.name(current.refusal.reason)
+        write = log.error if current.refusal.code in SERVER_FAULTS else log.info
+        write("call", code=code, reason=reason, ms=ms)
+    elif method.reads and took < SLOW_SECONDS:
+        log.debug("call", code=code, ms=ms)
+    else:
+        log.info("call", code=code, ms=ms)
 
 
 def answer(method: Method, handler: Handler) -> Handler:
@@ -137,75 +106,54 @@ def answer(method: Method, handler: Handler) -> Handler:
     async def answered(request: Any, context: Any) -> Any:
         try:
             result = await handler(request, context)
-            location = call.current().location
-            if location:
-                created = (("x-http-code", "201"), ("location", location))
-                await context.send_initial_metadata(created)
-        except grpc.aio.AbortError:
-            raise
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as exception:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            error = errors.ServiceError(
-                grpc.StatusCode.UNAVAILABLE,
-                reason_pb2.REASON_INTERRUPTED,
-                "The call was interrupted: try again.",
-            )
+            await _refuse(context, failures.refusal(exception))
         except Exception as exception:
-            error = _translate(exception)
-        else:
-            return result
-        return await _refuse(context, error)
+            await _refuse(context, failures.refusal(exception))
+        location = call.current().location
+        if location:
+            await context.send_initial_metadata((("x-http-code", "201"), ("location", location)))
+        return result
 
     return answered
 
 
 async def _refuse(context: Any, error: ServiceError) -> NoReturn:
+    call.current().refusal = error
     details = (("grpc-status-details-bin", error.status().SerializeToString()),)
     await context.abort(error.code, error.message, details)
     raise AssertionError("abort always raises")
 
 
-def _translate(exception: Exception) -> ServiceError:
-    """The error to show for what was raised; the unexpected is logged and becomes INTERNAL."""
-    match exception:
-        case ServiceError():
-            return exception
-        case TimeoutError() | asyncpg.QueryCanceledError():
-            return ServiceError(
-                grpc.StatusCode.DEADLINE_EXCEEDED,
-                reason_pb2.REASON_DEADLINE_EXCEEDED,
-                "The call took too long and was given up.",
-            )
-        case (
-            asyncpg.SerializationError()
-            | asyncpg.DeadlockDetectedError()
-            | asyncpg.LockNotAvailableError()
-        ):
-            return ServiceError(
-                grpc.StatusCode.ABORTED,
-                reason_pb2.REASON_TRANSACTION_CONFLICT,
-                "Other calls are changing the same thing: try again.",
-            )
-        case (
-            asyncpg.PostgresConnectionError()
-            | asyncpg.CannotConnectNowError()
-            | asyncpg.AdminShutdownError()
-            | asyncpg.CrashShutdownError()
-            | asyncpg.TooManyConnectionsError()
-            | asyncpg.InterfaceError()
-            | OSError()
-        ):
-            log.warning("the database does not answer", error=type(exception).__name__)
-            return errors.unavailable("The service cannot reach its database: try again.")
-        case grpc.aio.AioRpcError():
-            # Another service's status is never passed through unread.
-            log.warning("a service does not answer", error=exception.code().name)
-            return errors.unavailable("Another part of the shop does not answer: try again.")
-        case _:
-            log.error("unexpected exception", exc_info=exception)
-            return errors.internal()
+def limit(concurrent_rpcs: int) -> Layer:
+    """Refuse at once what is too much at a time, and end what comes without a deadline.
+
+    `maximum_concurrent_rpcs` of grpc.aio would refuse without saying when to come back, and would
+    refuse health checks as well: the busiest process would be taken for a dead one.
+    """
+    running = 0
+    metrics.RPC_IN_FLIGHT.set_function(lambda: running)
+
+    def layer(method: Method, handler: Handler) -> Handler:
+        async def limited(request: Any, context: Any) -> Any:
+            nonlocal running
+            if running >= concurrent_rpcs:
+                raise errors.overloaded()
+            running += 1
+            try:
+                if context.time_remaining() is not None:  # grpc.aio cancels us then
+                    return await handler(request, context)
+                async with asyncio.timeout(DEFAULT_SECONDS):
+                    return await handler(request, context)
+            finally:
+                running -= 1
+
+        return limited
+
+    return layer
 
 
 def authenticate(auth: Authenticator) -> Layer:
@@ -215,20 +163,23 @@ def authenticate(auth: Authenticator) -> Layer:
         if method.checks_session and auth.check_session is None:
             raise RuntimeError(f"{method.path} checks sessions, but the service cannot")
         permit = _permit(method)
+        check_session = auth.check_session if method.checks_session else None
 
         async def authenticated(request: Any, context: Any) -> Any:
             current = call.current()
             if not method.ignores_credentials:
-                service_token = current.metadata.get(SERVICE_HEADER)
                 authorization = current.metadata.get("authorization")
                 if authorization:
                     current.caller = await auth.user(authorization)
                     current.authorization = authorization
-                if service_token and method.access == access_pb2.ACCESS_SERVICE:
-                    current.caller = auth.service(service_token)
+                if method.access == access_pb2.ACCESS_SERVICE:
+                    service_token = current.metadata.get(SERVICE_HEADER)
+                    if service_token:
+                        current.caller = auth.service(service_token)
             permit(current.caller)
-            if method.checks_session and auth.check_session is not None:
-                await auth.check_session(current.caller)
+            if check_session is not None:
+                current.caller = await check_session(current.caller)
+                permit(current.caller)  # the token may still tell the role of ten minutes ago
             return await handler(request, context)
 
         return authenticated
@@ -260,7 +211,9 @@ def _permit(method: Method) -> Callable[[call.Caller], None]:
             return
         if method.access not in signed_in:
             raise errors.permission_denied(
-                reason_pb2.REASON_ACCESS_UNDECLARED, "Nobody may call this method."
+                reason_pb2.REASON_ACCESS_UNDECLARED,
+                "Nobody may call this method.",
+                method=method.path,
             )
         if caller.user_id is None:
             raise errors.unauthenticated(
@@ -281,6 +234,7 @@ def _permit(method: Method) -> Callable[[call.Caller], None]:
 
 def validate(method: Method, handler: Handler) -> Handler:
     """Check the request against the rules in its proto."""
+    validation.prepare(method.request)
 
     async def validated(request: Any, context: Any) -> Any:
         validation.check(request, request.SerializeToString())
@@ -317,13 +271,20 @@ def idempotent(secret: bytes) -> Layer:
 
 
 def retry(method: Method, handler: Handler) -> Handler:
-    """Run the handler again, thrice at most, when Postgres had it give way (40001, 40P01)."""
+    """Run the handler again, thrice at most, when Postgres had its transaction give way.
+
+    Not when another transaction of the call has been committed: what it did would be done twice.
+    """
+    if method.reads:
+        return handler
 
     async def retried(request: Any, context: Any) -> Any:
         for attempt in range(1, ATTEMPTS):
             try:
                 return await handler(request, context)
-            except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError):
+            except failures.CONFLICTS:
+                if call.current().committed:
+                    raise
                 await asyncio.sleep(random.uniform(0, 0.02 * 2**attempt))  # noqa: S311 - jitter
         return await handler(request, context)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
+from collections.abc import Iterator
 from typing import Any
 
 import structlog
@@ -55,6 +56,14 @@ def logger(name: str) -> Any:
     return structlog.get_logger(source=name)
 
 
+def of_event_loop(_: object, context: dict[str, Any]) -> None:
+    """Log what the event loop complains of; its own handler would quote exceptions.
+
+    For `loop.set_exception_handler`.
+    """
+    logger("asyncio").error(context["message"], exc_info=context.get("exception"))
+
+
 def _call(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     current = call.current_or_none()
     if current is not None:
@@ -78,12 +87,18 @@ def _exception(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     elif error is True:
         error = sys.exc_info()[1]
     if isinstance(error, BaseException):
-        event["exception"] = type(error).__qualname__
+        event["exception"] = " from ".join(type(each).__qualname__ for each in _chain(error))
         event["trace"] = [
             f"{frame.filename}:{frame.lineno} {frame.name}"
             for frame in traceback.extract_tb(error.__traceback__)
         ]
     return event
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
 def _strip(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

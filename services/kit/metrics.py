@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
-from services.kit.settings import host_and_port
+from services.kit.settings import SettingsError, host_and_port
 
 RPC_SECONDS = Histogram(
     "shop_rpc_duration_seconds",
@@ -26,7 +26,10 @@ OUTBOX_LAG = Histogram(
 
 
 def serve(listen: str) -> None:
-    """Answer Prometheus on `host:port`, from a thread of its own; "" is nowhere."""
+    """Answer Prometheus on `host:port`, from a thread; "" is nowhere. Raises SettingsError."""
     if listen:
         host, port = host_and_port(listen)
-        start_http_server(port, addr=host)
+        try:
+            start_http_server(port, addr=host)
+        except OSError as error:
+            raise SettingsError(f"Cannot listen on {listen}: {error.strerror}") from None

@@ -12,14 +12,17 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import partial
 
+import asyncpg
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from services.kit import logs, metrics
-from services.kit.db import Database, Statement
+from services.kit import failures, logs, metrics
+from services.kit.db import Connection, Database, Row, Statement
+from services.kit.errors import ServiceError
 from services.kit.ids import uuid7
+from services.kit.tasks import forever
 
 log = logs.logger("outbox")
 
@@ -66,14 +69,17 @@ class Outbox:
         self._add = Statement(sa.select(sa.func.pg_notify(self.channel, "")).select_from(written))
         due = (
             sa.select(rows.c.id)
+            .where(rows.c.topic == sa.bindparam("of_topic"))
             .where(rows.c.next_attempt_time <= sa.func.clock_timestamp())
             .order_by(rows.c.next_attempt_time)
             .limit(BATCH)
             .with_for_update(skip_locked=True)
+            # A subquery might be run once for each row, and then lease more than its LIMIT.
+            .cte("due")
         )
         self._lease = Statement(
             sa.update(rows)
-            .where(rows.c.id.in_(due))
+            .where(rows.c.id == due.c.id)
             .values(
                 attempts=rows.c.attempts + 1,
                 next_attempt_time=sa.func.clock_timestamp()
@@ -92,19 +98,19 @@ class Outbox:
             )
         )
 
-    async def add(self, tx: Any, topic: str, payload: bytes) -> None:
+    async def add(self, tx: Connection, topic: str, payload: bytes) -> None:
         """Have `payload` delivered to `topic` once the transaction has committed."""
         await self._add.run(tx, id=uuid7(), topic=topic, payload=payload)
 
-    async def lease(self, connection: Any) -> list[Any]:
-        """Up to 50 rows that are due, now nobody else's for 30 s."""
-        return await self._lease.all(connection, lease=LEASE)
+    async def lease(self, connection: Connection, topic: str) -> list[Row]:
+        """Up to 50 rows of a topic that are due, now nobody else's for 30 s."""
+        return await self._lease.all(connection, of_topic=topic, lease=LEASE)
 
-    async def delivered(self, connection: Any, row: Any) -> None:
+    async def delivered(self, connection: Connection, row: Row) -> None:
         """Forget a row."""
         await self._delivered.run(connection, id=row["id"])
 
-    async def failed(self, connection: Any, row: Any, error: str) -> None:
+    async def failed(self, connection: Connection, row: Row, error: str) -> None:
         """Have a row tried again, after a pause that doubles each time, up to 5 min."""
         pause = min(0.5 * 2 ** min(row["attempts"], 20), LONGEST_PAUSE_SECONDS)
         await self._failed.run(
@@ -116,69 +122,72 @@ class Outbox:
 
 
 class Relay:
-    """Delivers a service's outbox; run `forever` as a background task."""
+    """Delivers a service's outbox; run `forever` as a background task.
+
+    Each topic is delivered by itself: letters that wait for a mail server hold up nothing else.
+    """
 
     def __init__(self, database: Database, outbox: Outbox, topics: Mapping[str, Deliver]) -> None:
         self._database = database
         self._outbox = outbox
         self._topics = topics
-        self._wake = asyncio.Event()
+        self._wakes = {topic: asyncio.Event() for topic in topics}
 
     async def forever(self) -> None:
-        """Deliver what is due, then sleep until a commit or the next poll."""
-        listener = asyncio.create_task(self._listen())
-        try:
-            while True:
-                # Cleared before looking: a row committed while we look wakes us again.
-                self._wake.clear()
-                if await self.deliver_due():
-                    continue
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
-        finally:
-            listener.cancel()
+        """Deliver what is due, then sleep until a commit or the next poll; never returns."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(forever("outbox listener", self._listen))
+            for topic in self._topics:
+                group.create_task(forever(f"outbox {topic}", partial(self._follow, topic)))
 
     async def deliver_due(self) -> int:
-        """Deliver one batch; how many rows it had."""
+        """Deliver one batch of every topic; how many rows they had."""
+        return sum([await self._deliver_due(topic) for topic in self._topics])
+
+    async def _follow(self, topic: str) -> None:
+        wake = self._wakes[topic]
+        while True:
+            # Cleared before looking: a row committed while we look wakes us again.
+            wake.clear()
+            if not await self._deliver_due(topic):
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(wake.wait(), POLL_SECONDS)
+
+    async def _deliver_due(self, topic: str) -> int:
         async with self._database.connection() as connection:
-            rows = await self._outbox.lease(connection)
+            rows = await self._outbox.lease(connection, topic)
         await asyncio.gather(*(self._deliver(row) for row in rows))
         return len(rows)
 
-    async def _deliver(self, row: Any) -> None:
+    async def _deliver(self, row: Row) -> None:
+        """Deliver a row and note the outcome; a note that fails has the row delivered once more."""
         topic = row["topic"]
         try:
             async with asyncio.timeout(DELIVERY_SECONDS):
                 await self._topics[topic](row["payload"])
+            async with self._database.connection() as connection:
+                await self._outbox.delivered(connection, row)
         except Exception as error:
             metrics.OUTBOX_FAILED.labels(topic).inc()
-            name = type(error).__name__
-            log.warning("delivery failed", topic=topic, attempts=row["attempts"], error=name)
-            async with self._database.connection() as connection:
-                await self._outbox.failed(connection, row, name)
-            return
-        async with self._database.connection() as connection:
-            await self._outbox.delivered(connection, row)
-        metrics.OUTBOX_DELIVERED.labels(topic).inc()
-        metrics.OUTBOX_LAG.observe((datetime.now(UTC) - row["create_time"]).total_seconds())
+            failures.report(log, "delivery failed", error, topic=topic, attempts=row["attempts"])
+            with suppress(ServiceError, asyncpg.PostgresError):
+                async with self._database.connection() as connection:
+                    await self._outbox.failed(connection, row, failures.kind(error))
+        else:
+            metrics.OUTBOX_DELIVERED.labels(topic).inc()
+            metrics.OUTBOX_LAG.observe((datetime.now(UTC) - row["create_time"]).total_seconds())
 
     async def _listen(self) -> None:
-        """Hold the connection that commits wake us by; without it, polling goes on."""
-        while True:
-            try:
-                connection = await self._database.listen(
-                    self._outbox.channel, lambda _: self._wake.set()
-                )
-                try:
-                    await _end_of(connection)
-                finally:
-                    await connection.close(timeout=1)
-            except Exception as error:
-                log.debug("not listening", error=type(error).__name__)
-            await asyncio.sleep(1)
+        """Hold the connection that commits wake us by, while it lasts; polling goes on without."""
+        gone = asyncio.Event()
+        connection = await self._database.listen(self._outbox.channel, lambda _: self._wake())
+        try:
+            connection.add_termination_listener(lambda _: gone.set())
+            self._wake()  # for what was committed before we listened
+            await gone.wait()
+        finally:
+            connection.terminate()
 
-
-async def _end_of(connection: Any) -> None:
-    gone = asyncio.Event()
-    connection.add_termination_listener(lambda _: gone.set())
-    await gone.wait()
+    def _wake(self) -> None:
+        for wake in self._wakes.values():
+            wake.set()

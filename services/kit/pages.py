@@ -11,8 +11,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
+from uuid import UUID
 
 from google.protobuf.message import Message
 from grpc import StatusCode
@@ -23,7 +25,7 @@ from shop.errors.v1 import reason_pb2
 DEFAULT_SIZE = 50
 
 Row = TypeVar("Row")
-Key = Sequence[str | int | float | bool | None]
+Key = Sequence[str | int | float | bool | UUID]
 
 
 class ListRequest(Protocol):
@@ -50,19 +52,37 @@ def _fingerprint(request: Message) -> str:
 def start(request: Any, *shape: type) -> list[Any] | None:
     """The key after which the page starts, or None for the first page.
 
-    `shape` gives the types of the key's parts. Raises INVALID_ARGUMENT (INVALID_PAGE_TOKEN) for a
-    token that we did not make or that belongs to another list.
+    `shape` gives the types of the key's parts: str, int, float, bool or UUID. Raises
+    INVALID_ARGUMENT (INVALID_PAGE_TOKEN) for a token that we did not make or that belongs to
+    another list.
     """
     if not request.page_token:
         return None
     try:
         padded = request.page_token + "=" * (-len(request.page_token) % 4)
-        fingerprint, *key = json.loads(base64.urlsafe_b64decode(padded.encode("ascii")))
+        fingerprint, *parts = json.loads(base64.urlsafe_b64decode(padded.encode("ascii")))
+        if fingerprint != _fingerprint(request):
+            raise _refused()
+        return [_read(part, kind) for part, kind in zip(parts, shape, strict=True)]
     except (ValueError, TypeError, RecursionError):
         raise _refused() from None
-    if [type(part) for part in key] != list(shape) or fingerprint != _fingerprint(request):
-        raise _refused()
-    return list(key)
+
+
+def _read(part: Any, kind: type) -> Any:
+    """A part of a key. Raises ValueError for what Postgres could not take for such a part."""
+    if kind is UUID:
+        return UUID(part)
+    fits = type(part) is kind
+    if isinstance(part, str):
+        part.encode()  # half a surrogate pair cannot be sent
+        fits &= "\0" not in part
+    elif isinstance(part, float):
+        fits &= math.isfinite(part)
+    elif isinstance(part, int):
+        fits &= -(2**63) <= part < 2**63
+    if not fits:
+        raise ValueError("not a key of this list")
+    return part
 
 
 def cut(request: Any, rows: Sequence[Row], key: Callable[[Row], Key]) -> tuple[Sequence[Row], str]:
@@ -76,7 +96,7 @@ def cut(request: Any, rows: Sequence[Row], key: Callable[[Row], Key]) -> tuple[S
         return rows, ""
     page = rows[:most]
     parts = [_fingerprint(request), *key(page[-1])]
-    raw = json.dumps(parts, separators=(",", ":")).encode()
+    raw = json.dumps(parts, separators=(",", ":"), ensure_ascii=False, default=str).encode()
     return page, base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import grpc
@@ -14,9 +15,9 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_reflection.v1alpha import reflection
 
-from services.kit import interceptors, logs, metrics, tasks
+from services.kit import failures, interceptors, logs, metrics, tasks
 from services.kit.interceptors import Layer, Method
-from services.kit.settings import ServiceSettings
+from services.kit.settings import ServiceSettings, SettingsError
 
 log = logs.logger("server")
 
@@ -64,12 +65,17 @@ class Server:
         self._layers = layers
         self._ready = ready
         self._drain_seconds = drain_seconds
-        self._server = grpc.aio.server(maximum_concurrent_rpcs=concurrent_rpcs, options=OPTIONS)
+        # Above what the layer `limit` refuses politely, so that health checks still get through.
+        most = 2 * concurrent_rpcs + 64
+        self._server = grpc.aio.server(maximum_concurrent_rpcs=most, options=OPTIONS)
         self._names: list[str] = []
         self._work: list[tuple[str, Callable[[], Awaitable[None]]]] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._health = health.aio.HealthServicer()
-        self.port = self._server.add_insecure_port(listen)
+        try:
+            self.port = self._server.add_insecure_port(listen)
+        except RuntimeError:
+            raise SettingsError(f"Cannot listen on {listen}: is the port taken?") from None
 
     @classmethod
     def of(
@@ -112,7 +118,9 @@ class Server:
         self._work.append((name, work))
 
     async def start(self) -> None:
-        """Listen. Calls are answered from now on; health follows `ready`."""
+        """Listen. Calls are answered from now on; health says NOT_SERVING until `ready` does."""
+        for name in ("", *self._names):
+            await self._health.set(name, HealthCheckResponse.NOT_SERVING)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (*self._names, "grpc.health.v1.Health", reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
@@ -146,7 +154,7 @@ class Server:
         while True:
             status = (
                 HealthCheckResponse.SERVING
-                if await self._ready()
+                if await self._is_ready()
                 else HealthCheckResponse.NOT_SERVING
             )
             if status != shown:
@@ -156,6 +164,13 @@ class Server:
                 shown = status
             await asyncio.sleep(PROBE_SECONDS)
 
+    async def _is_ready(self) -> bool:
+        try:
+            return await self._ready()
+        except Exception as error:
+            failures.report(log, "readiness is not known", error)
+            return False
+
 
 def start_process(settings: ServiceSettings) -> None:
     """What every process does first: logs and metrics."""
@@ -163,6 +178,14 @@ def start_process(settings: ServiceSettings) -> None:
     metrics.serve(settings.metrics_listen)
 
 
-def run(main: Callable[[], Any]) -> None:
-    """Run a service's `main` to its end on uvloop."""
-    uvloop.run(main())
+def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a service's `main` to its end on uvloop. Wrong settings end it with a text for people."""
+
+    async def logged() -> None:
+        asyncio.get_running_loop().set_exception_handler(logs.of_event_loop)
+        await main()
+
+    try:
+        uvloop.run(logged())
+    except SettingsError as error:
+        sys.exit(str(error))

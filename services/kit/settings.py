@@ -88,6 +88,8 @@ class ServiceSettings(BaseSettings):
             raise SettingsError(_explain(error, f"SHOP_{service.upper()}_")) from None
         except OSError as error:
             raise SettingsError(f"{error.filename}: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise SettingsError("a file that a setting names does not hold text") from None
 
 
 def _explain(error: ValidationError, prefix: str) -> str:
@@ -104,4 +106,4 @@ def host_and_port(address: str) -> tuple[str, int]:
     host, colon, port = address.rpartition(":")
     if not colon or not port.isdigit() or int(port) > 65535:
         raise SettingsError(f"{address!r} is not host:port")
-    return host, int(port)
+    return host.removeprefix("[").removesuffix("]"), int(port)

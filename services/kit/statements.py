@@ -37,7 +37,7 @@ class Statement:
     Lists go in as `= ANY(:ids)`: `IN (…)` would need a new text for each length.
     """
 
-    __slots__ = ("_order", "sql")
+    __slots__ = ("_names", "_order", "sql")
 
     def __init__(self, expression: ClauseElement) -> None:
         compiled: Any = expression.compile(dialect=_DIALECT)
@@ -49,6 +49,7 @@ class Statement:
         required = {key for key, bind in compiled.binds.items() if bind.required}
         # A parameter with a value in the expression (LIMIT 1, a constant) keeps it.
         self._order = [(name, name in required, literals.get(name)) for name in names]
+        self._names = frozenset(names)
 
     def arguments(self, values: dict[str, Any]) -> list[Any]:
         """`values` in the order of `$1, $2, …`. Raises TypeError for a missing or extra name."""
@@ -59,8 +60,8 @@ class Statement:
             ]
         except KeyError as error:
             raise TypeError(f"the statement needs the parameter {error}") from None
-        if len(values) > len(self._order):
-            raise TypeError(f"the statement takes {[name for name, _, _ in self._order]}")
+        if not self._names.issuperset(values):
+            raise TypeError(f"the statement takes only {sorted(self._names)}")
         return arguments
 
     async def all(self, connection: Connection, /, **values: Any) -> list[Row]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from services.kit import logs
+from services.kit import failures, logs
 
 log = logs.logger("tasks")
 
-LONGEST_PAUSE_SECONDS = 30.0
+LONGEST_PAUSE_SECONDS = 5.0
 
 
 async def forever(name: str, work: Callable[[], Awaitable[None]]) -> None:
@@ -20,7 +20,7 @@ async def forever(name: str, work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
         except Exception as error:
-            log.warning("background work failed", task=name, error=type(error).__name__)
+            failures.report(log, "background work failed", error, task=name)
         if asyncio.get_running_loop().time() - began > LONGEST_PAUSE_SECONDS:
             pause = 0.5
         await asyncio.sleep(pause)
@@ -35,7 +35,7 @@ def every(seconds: float, work: Callable[[], Awaitable[object]]) -> Callable[[],
             try:
                 await work()
             except Exception as error:
-                log.warning("background work failed", error=type(error).__name__)
+                failures.report(log, "background work failed", error)
             await asyncio.sleep(seconds)
 
     return repeat

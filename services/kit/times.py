@@ -1,4 +1,4 @@
-"""Times: timezone-aware `datetime` inside, `google.protobuf.Timestamp` outside, to the microsecond."""
+"""Times: timezone-aware `datetime` inside, `google.protobuf.Timestamp` outside; microseconds."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ Postgres text cannot hold U+0000, so it is refused at the door, in every string 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,11 @@ from google.protobuf.message import Message
 
 from services.kit import errors
 from services.kit.errors import FieldViolation
+
+
+def prepare(kind: type[Message]) -> None:
+    """Compile the rules of a message, lest the first call has to. Raises when they are wrong."""
+    protovalidate.collect_violations(kind())
 
 
 def check(request: Message, raw: bytes) -> None:
@@ -42,7 +48,7 @@ def strings(message: Message, prefix: str = "") -> Iterator[tuple[str, str]]:
             for key, item in value.items():
                 if isinstance(key, str):
                     yield path, key
-                yield from _one(item, f'{path}["{key}"]')
+                yield from _one(item, f"{path}[{_subscript(key)}]")
         elif field.is_repeated:
             if field.type in (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_MESSAGE):
                 for index, item in enumerate(value):
@@ -63,9 +69,12 @@ def _path(field: Any) -> str:
     parts: list[str] = []
     for element in field.elements if field else ():
         text = element.field_name
-        subscript = element.subscript
-        if subscript is not None:
-            value = getattr(subscript, "value", subscript)
-            text += f"[{value}]" if isinstance(value, int) else f'["{value}"]'
+        if element.subscript is not None:
+            text += f"[{_subscript(element.subscript.value)}]"
         parts.append(text)
     return ".".join(parts)
+
+
+def _subscript(key: str | int | bool) -> str:
+    """An index or a map's key, as JSON has it."""
+    return json.dumps(key, ensure_ascii=False)

@@ -1,0 +1,59 @@
+"""The methods of the contract, as their protos declare them, and layers around their handlers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from shop.options.v1 import access_pb2
+
+READS = ("Get", "List", "BatchGet", "Watch")
+
+Handler = Callable[[Any, Any], Awaitable[Any]]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method as its proto declares it."""
+
+    path: str
+    name: str
+    access: access_pb2.Access.ValueType
+    ignores_credentials: bool
+    checks_session: bool
+    request: type[Message]
+    answer: type[Message]
+
+    @classmethod
+    def of(cls, descriptor: MethodDescriptor) -> Method:
+        """Read the options of `shop/options/v1/access.proto`."""
+        options = descriptor.GetOptions().Extensions
+        return cls(
+            path=f"/{descriptor.containing_service.full_name}/{descriptor.name}",
+            name=descriptor.name,
+            access=options[access_pb2.access],
+            ignores_credentials=options[access_pb2.ignores_credentials],
+            checks_session=options[access_pb2.checks_session],
+            request=GetMessageClass(descriptor.input_type),
+            answer=GetMessageClass(descriptor.output_type),
+        )
+
+    @property
+    def reads(self) -> bool:
+        """Whether the method changes nothing (AIP-131, AIP-132): the standard verbs tell."""
+        return self.name.startswith(READS)
+
+
+Layer = Callable[[Method, Handler], Handler]
+
+
+def compose(method: Method, handler: Handler, layers: Sequence[Layer]) -> Handler:
+    """`handler` inside all `layers`, the first of them outermost."""
+    for layer in reversed(layers):
+        handler = layer(method, handler)
+    return handler
