@@ -96,8 +96,9 @@ def lock(wanted: Any, *, only_if: Any = None) -> sa.CTE:
 def move(locked: sa.CTE) -> sa.CTE:
     """Move the locked stock, except where that would leave less than nothing to sell.
 
-    The condition reads what the lock found. The UPDATE itself would judge by the rows as they were
-    when the statement began, and might refuse what a call that was waited for has just given free.
+    All is reckoned from what the lock found. The UPDATE by itself sees the rows as they were when
+    the statement began: it would refuse, or fail the CHECKs, where a call that was waited for has
+    just given pieces free.
     """
     left = (
         sa.cast(locked.c.on_hand, sa.BigInteger)
@@ -110,8 +111,8 @@ def move(locked: sa.CTE) -> sa.CTE:
         sa.update(stock)
         .where(stock.c.variant_id == locked.c.variant_id, left >= least)
         .values(
-            on_hand=stock.c.on_hand + locked.c.on_hand_change,
-            reserved=stock.c.reserved + locked.c.reserved_change,
+            on_hand=locked.c.on_hand + locked.c.on_hand_change,
+            reserved=locked.c.reserved + locked.c.reserved_change,
         )
         .returning(stock.c.variant_id, stock.c.on_hand, locked.c.on_hand_change)
         .cte("moved")

@@ -15,6 +15,7 @@ from services.kit.db import Database
 from shop.catalog.v1 import catalog_pb2_grpc, stock_pb2_grpc
 from tests import running
 from tests.callers import User
+from tests.catalog.stockroom import Stockroom
 from tests.running import Running
 
 
@@ -54,3 +55,13 @@ def staff() -> User:
 def customer() -> User:
     """Somebody who buys."""
     return User("CUSTOMER")
+
+
+@pytest.fixture
+def shop(
+    catalog: catalog_pb2_grpc.CatalogServiceStub,
+    stock: stock_pb2_grpc.StockServiceStub,
+    staff: User,
+) -> Stockroom:
+    """The catalogue as those use it who care for stock."""
+    return Stockroom(catalog, stock, staff)
