@@ -130,6 +130,15 @@ def invalid_field(field: str, description: str) -> ServiceError:
     return invalid(FieldViolation(field, description))
 
 
+def malformed() -> ServiceError:
+    """INVALID_ARGUMENT: the request is not the message that the method takes."""
+    return ServiceError(
+        StatusCode.INVALID_ARGUMENT,
+        reason_pb2.REASON_MALFORMED_REQUEST,
+        "The request cannot be read.",
+    )
+
+
 def not_found(resource: str, identifier: object) -> ServiceError:
     """NOT_FOUND: the resource is absent, or somebody else's (the answer is the same on purpose)."""
     return ServiceError(

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from services.kit import call, errors, failures, idempotency, logs, metrics, validation
 from services.kit.auth import SERVICE_HEADER, Authenticator
@@ -233,11 +234,20 @@ def _permit(method: Method) -> Callable[[call.Caller], None]:
 
 
 def validate(method: Method, handler: Handler) -> Handler:
-    """Check the request against the rules in its proto."""
-    validation.prepare(method.request)
+    """Read the request, and check it against the rules in its proto.
 
-    async def validated(request: Any, context: Any) -> Any:
-        validation.check(request, request.SerializeToString())
+    It comes here as it was sent: of one that cannot be read, grpc.aio would say so itself, and name
+    classes and fields.
+    """
+    validation.prepare(method.request)
+    read = method.request.FromString
+
+    async def validated(raw: bytes, context: Any) -> Any:
+        try:
+            request = read(raw)
+        except DecodeError:
+            raise errors.malformed() from None
+        validation.check(request, raw)
         return await handler(request, context)
 
     return validated

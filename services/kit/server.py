@@ -109,7 +109,7 @@ class Server:
             raise NotImplementedError(f"{method.path} is a stream")
         return grpc.unary_unary_rpc_method_handler(
             interceptors.compose(method, handler.unary_unary, self._layers),
-            request_deserializer=handler.request_deserializer,
+            request_deserializer=None,  # the layer `validate` reads it
             response_serializer=handler.response_serializer,
         )
 
