@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from services.catalog import rules
+
 CURRENCY = "USD"
 _FILE = Path(__file__).with_name("demo.toml")
 _SOME_HAVE_VARIANTS = 0.2
@@ -22,21 +24,23 @@ _SOME_ARE_SOLD_OUT = 0.05
 class Choice:
     """A variant: what tells it from the others, and how many pieces there are."""
 
+    sku: str
     options: Mapping[str, str]
     on_hand: int
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A product. Prices are in cents."""
+    """A product. Prices are in cents; `slug` and SKUs have to be unique in a catalogue."""
 
+    slug: str
     name: str
     description: str
     category: str
     price: int
     compare_at_price: int | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
-    choices: tuple[Choice, ...] = (Choice({}, 0),)
+    choices: tuple[Choice, ...] = ()
 
 
 @functools.cache
@@ -61,8 +65,10 @@ def demo_items() -> list[Item]:
     for category in _categories():
         for product in category["products"]:
             was = product.get("was")
+            slug = rules.slug_of(product["name"])
             items.append(
                 Item(
+                    slug=slug,
                     name=product["name"],
                     description=product["text"],
                     category=category["name"],
@@ -70,7 +76,7 @@ def demo_items() -> list[Item]:
                     compare_at_price=None if was is None else round(was * 100),
                     attributes=product["attributes"],
                     choices=tuple(
-                        Choice(options, luck.choice((0, 3, 8, 12, 25, 40, 60)))
+                        Choice(_sku(slug, options), options, luck.choice((0, 3, 8, 12, 25, 40)))
                         for options in _combinations(product.get("choose", {}))
                     ),
                 )
@@ -79,29 +85,40 @@ def demo_items() -> list[Item]:
 
 
 def made_up_items(count: int, seed: str) -> Iterator[Item]:
-    """`count` products made of the demo's words; the same for the same seed."""
+    """`count` products made of the demo's words; the same for the same seed.
+
+    Those of different seeds, which are lower-case letters and digits, can be in one catalogue.
+    """
     luck = random.Random(seed)  # noqa: S311 - these are no secrets
     said = words()
     shelves = _categories()
     # Every draw costs, and there may be a million products.
     pick, chance = luck.choice, luck.random
-    for _ in range(count):
+    for number in range(1, count + 1):
         shelf = pick(shelves)
         material, noun = pick(shelf["materials"]), pick(shelf["nouns"])
         low, high = shelf["prices"]
         price = int(low + (high - low) * chance() ** 2) * 100 + 90
         maker = pick(said["makers"])
         colours = luck.sample(said["colours"], 3) if chance() < _SOME_HAVE_VARIANTS else []
+        name = f"{pick(said['adjectives'])} {material} {noun}"
         yield Item(
-            name=f"{pick(said['adjectives'])} {material} {noun}",
+            slug=f"{rules.slug_of(name)}-{seed}-{number}",
+            name=name,
             description=f"{noun.capitalize()} of {material} by {maker}. {pick(said['notes'])}",
             category=shelf["name"],
             price=price,
             compare_at_price=price * 5 // 4 if chance() < _SOME_ARE_REDUCED else None,
             attributes={"material": material, "maker": maker},
             choices=tuple(
-                Choice(options, 0 if chance() < _SOME_ARE_SOLD_OUT else int(chance() * 200))
-                for options in _combinations({"colour": colours} if colours else {})
+                Choice(
+                    f"{seed}-{number}-{index}".upper(),
+                    options,
+                    0 if chance() < _SOME_ARE_SOLD_OUT else int(chance() * 200),
+                )
+                for index, options in enumerate(
+                    _combinations({"colour": colours} if colours else {}), start=1
+                )
             ),
         )
 
@@ -110,6 +127,10 @@ def _categories() -> list[dict[str, Any]]:
     return [
         category for department in words()["departments"] for category in department["categories"]
     ]
+
+
+def _sku(slug: str, options: Mapping[str, str]) -> str:
+    return rules.slug_of(" ".join([slug, *options.values()])).upper()
 
 
 def _combinations(choose: Mapping[str, list[str]]) -> Iterator[dict[str, str]]:

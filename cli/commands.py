@@ -67,7 +67,7 @@ async def seed(data: Path, count: int) -> None:
     from cli import catalogue
     from cli.seed import load, refresh_statistics
 
-    items = catalogue.made_up_items(count, seed=str(count))
+    items = catalogue.made_up_items(count, seed=secrets.token_hex(3))
     async with open_databases(data) as databases:
         await migrations.migrate(databases, ["catalog"])
         url = databases.services["catalog"]

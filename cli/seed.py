@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import secrets
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -66,11 +65,9 @@ async def load(
     connection = await asyncpg.connect(url, server_settings={"application_name": "shop seed"})
     try:
         ids = await _ensure_categories(connection)
-        # Slugs and SKUs differ from those of other runs by this, and from each other by a number.
-        run = secrets.token_hex(3)
-        numbered = enumerate(items)
-        while batch := list(itertools.islice(numbered, BATCH)):
-            rows = _rows(batch, ids, run)
+        remaining = iter(items)
+        while batch := list(itertools.islice(remaining, BATCH)):
+            rows = _rows(batch, ids)
             async with connection.transaction():
                 await connection.execute("SET LOCAL synchronous_commit = off")
                 for (table, columns), records in zip(_COLUMNS.items(), rows, strict=True):
@@ -111,16 +108,15 @@ async def _ensure_categories(connection: asyncpg.Connection) -> dict[str, UUID]:
     return ids
 
 
-def _rows(batch: list[tuple[int, Item]], categories: Mapping[str, UUID], run: str) -> Rows:
+def _rows(batch: list[Item], categories: Mapping[str, UUID]) -> Rows:
     rows = Rows([], [], [], [])
-    for number, item in batch:
+    for item in batch:
         product_id = uuid7()
         chosen = [(uuid7(), choice) for choice in item.choices]
-        skus = [f"{run}-{number}-{index}".upper() for index in range(1, len(chosen) + 1)]
         rows.products.append(
             (
                 product_id,
-                f"{rules.slug_of(item.name)}-{run}{number}",
+                item.slug,
                 item.name,
                 item.description,
                 Product.ACTIVE,
@@ -130,15 +126,15 @@ def _rows(batch: list[tuple[int, Item]], categories: Mapping[str, UUID], run: st
                 chosen[0][0],
                 item.price,
                 CURRENCY,
-                " ".join(skus),
+                " ".join(choice.sku for choice in item.choices),
             )
         )
-        for (variant_id, choice), sku in zip(chosen, skus, strict=True):
+        for variant_id, choice in chosen:
             rows.variants.append(
                 (
                     variant_id,
                     product_id,
-                    sku,
+                    choice.sku,
                     json.dumps(choice.options),
                     item.price,
                     CURRENCY,

@@ -43,17 +43,15 @@ class Options:
 async def up(options: Options, output: Output) -> None:
     """Run the shop until SIGINT, SIGTERM or SIGHUP. Raises StartError when it cannot start."""
     folder = DataFolder(options.data)
-    if options.ready_file is not None:
-        options.ready_file.unlink(missing_ok=True)
     with folder.lock():
+        forget_ready(options)
         shop = Shop(folder, options, output)
         with stop_signals(shop) as stop:
             try:
                 await unless(stop, shop.start())
                 await stop.wait()
             finally:
-                if options.ready_file is not None:
-                    options.ready_file.unlink(missing_ok=True)
+                forget_ready(options)
                 await shop.stop()
 
 
@@ -150,6 +148,12 @@ class Shop:
                 "mailbox": str(self._folder.mailbox),
             }
             write_secret(self._options.ready_file.absolute(), json.dumps(ready, indent=2) + "\n")
+
+
+def forget_ready(options: Options) -> None:
+    """Nobody is to read what was true of an earlier run."""
+    if options.ready_file is not None:
+        options.ready_file.unlink(missing_ok=True)
 
 
 async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:

@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 STAMP = VENV / ".ready"
 REQUIREMENTS = ["requirements.txt", "requirements-dev.txt"]
+LISTED = [part for name in REQUIREMENTS for part in ("-r", name)]
 INPUTS = ["requirements-uv.txt", *REQUIREMENTS, "pyproject.toml", "tools/venv.py"]
 PIP_INSTALL = [str(VENV / "bin" / "python"), "-m", "pip", "install", "-qq"]
 EDITABLE = ["--no-deps", "--no-build-isolation", "--editable", "."]
@@ -64,17 +65,16 @@ def run(*command: str | Path, env: dict[str, str] | None = None) -> None:
 
 
 def install_with_uv() -> None:
-    """Seconds where pip takes half a minute. Also removes what is no longer required."""
+    """Seconds where pip takes half a minute."""
     uv = VENV / "bin" / "uv"
     environment = uv_environment()
     run(*PIP_INSTALL, "--require-hashes", "-r", "requirements-uv.txt")
-    run(uv, "pip", "sync", "--quiet", "--require-hashes", *REQUIREMENTS, env=environment)
+    run(uv, "pip", "install", "--quiet", "--require-hashes", *LISTED, env=environment)
     run(uv, "pip", "install", "--quiet", *EDITABLE, env=environment)
 
 
 def install_with_pip() -> None:
-    listed = [part for name in REQUIREMENTS for part in ("-r", name)]
-    run(*PIP_INSTALL, "--require-hashes", *listed)
+    run(*PIP_INSTALL, "--require-hashes", *LISTED)
     run(*PIP_INSTALL, *EDITABLE)
 
 

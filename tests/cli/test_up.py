@@ -1,0 +1,298 @@
+"""`shop up` as a user meets it: the command, its processes, and what they leave behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+START_SECONDS = 60.0
+SHOP = [str(Path(sys.executable).with_name("shop"))]
+
+
+@dataclass
+class Running:
+    """A `shop up` that is ready."""
+
+    process: subprocess.Popen[bytes]
+    ready: Mapping[str, Any]
+    data: Path
+    seconds: float
+
+    def children(self) -> dict[str, psutil.Process]:
+        """What it started itself, by name."""
+        names = {}
+        for child in psutil.Process(self.process.pid).children():
+            try:
+                command = child.cmdline()
+            except psutil.Error:
+                continue
+            if not command:  # it is just ending
+                continue
+            module = next((part for part in command if part.startswith("services.")), "")
+            names[module.rpartition(".")[2] or Path(command[0]).name] = child
+        return names
+
+    def get(self, path: str, **headers: str) -> httpx.Response:
+        return httpx.get(self.ready["edge"] + path, headers=headers, timeout=10)
+
+
+@contextmanager
+def shop_up(data: Path, *options: str) -> Iterator[Running]:
+    ready_file = data.with_name("ready.json")
+    ready_file.unlink(missing_ok=True)  # one that was killed left it
+    command = [*SHOP, "up", "--port", "0", "--data", str(data)]
+    command += ["--ready-file", str(ready_file), *options]
+    log = data.with_name("log")
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("SHOP_")
+    }
+    started = time.monotonic()
+    with log.open("ab") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
+    try:
+        until(lambda: ready_file.exists() or process.poll() is not None, START_SECONDS)
+        assert process.poll() is None, log.read_text()
+        seconds = time.monotonic() - started
+        yield Running(process, json.loads(ready_file.read_text()), data, seconds)
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        process.wait(30)
+
+
+def until(condition: Callable[[], object], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.02)
+
+
+def all_processes(running: Running) -> list[psutil.Process]:
+    return psutil.Process(running.process.pid).children(recursive=True)
+
+
+def is_running(process: psutil.Process) -> bool:
+    """Zombies do not count: whoever has to collect them may not."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder that `shop up` has used once."""
+    folder = tmp_path_factory.mktemp("shop") / "data"
+    with shop_up(folder) as first:
+        assert first.ready["admin"]
+        assert first.get("/api/products/?page_size=1").json()["products"]
+    return folder
+
+
+@pytest.fixture(scope="class")
+def shop(data: Path) -> Iterator[Running]:
+    with shop_up(data) as running:
+        yield running
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*SHOP, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env=os.environ | environment,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+class TestReady:
+    def test_the_second_start_is_quick(self, shop: Running) -> None:
+        assert shop.seconds < 6
+
+    def test_the_ready_file_says_where_everything_is(self, shop: Running) -> None:
+        assert set(shop.ready) == {"edge", "services", "admin", "database_url", "mailbox"}
+        assert set(shop.ready["services"]) == {"users", "catalog"}
+        for address in shop.ready["services"].values():
+            host, port = address.split(":")
+            socket.create_connection((host, int(port)), timeout=5).close()
+        assert Path(shop.ready["mailbox"]).is_dir()
+        mode = shop.data.with_name("ready.json").stat().st_mode
+        assert stat.S_IMODE(mode) == 0o600
+
+    def test_the_edge_answers(self, shop: Running) -> None:
+        assert shop.get("/api/products/").status_code == 200
+        assert shop.get("/.well-known/jwks.json").json()["keys"]
+
+    def test_the_administrator_can_sign_in(self, shop: Running) -> None:
+        answer = httpx.post(shop.ready["edge"] + "/api/auth/login/", json=shop.ready["admin"])
+        assert answer.status_code == 200
+        users = shop.get("/api/users/", authorization=f"Bearer {answer.json()['access_token']}")
+        assert [user["role"] for user in users.json()["users"]] == ["ADMIN"]
+
+    def test_the_demo_is_loaded_once(self, shop: Running) -> None:
+        products = shop.get("/api/products/?page_size=1000").json()["products"]
+        assert len(products) == 58
+        assert len({product["slug"] for product in products}) == 58
+
+    def test_what_it_keeps_is_for_its_owner_alone(self, shop: Running) -> None:
+        for path in (shop.data, *shop.data.rglob("*")):
+            if "postgres" not in path.relative_to(shop.data).parts[:1]:
+                assert not path.stat().st_mode & 0o077 or path.name == "lock", path
+
+    def test_a_service_knows_no_database_but_its_own(self, shop: Running) -> None:
+        for name in ("users", "catalog"):
+            environment = shop.children()[name].environ()
+            urls = [key for key in environment if key.endswith("DATABASE_URL")]
+            assert urls == [f"SHOP_{name.upper()}_DATABASE_URL"]
+            assert f"shop_{name}:" in environment[urls[0]]
+
+    def test_a_second_one_on_the_same_folder_is_refused(self, shop: Running) -> None:
+        ready_file = shop.data.with_name("ready.json")
+        options = ("--data", str(shop.data), "--ready-file", str(ready_file))
+        second = run("up", "--port", "0", *options)
+        assert second.returncode == 1
+        assert f"in use by another `shop up` (process {shop.process.pid})" in second.stderr
+        assert json.loads(ready_file.read_text()) == shop.ready
+
+    def test_a_taken_port_is_told(self, shop: Running, tmp_path: Path) -> None:
+        port = shop.ready["edge"].rpartition(":")[2]
+        second = run("up", "--port", port, "--data", str(tmp_path / "other"))
+        assert second.returncode == 1
+        assert f"Port {port} is taken" in second.stderr
+
+
+class TestCommandsBesideIt:
+    def test_migrate_finds_the_running_database(self, shop: Running) -> None:
+        assert "Nothing to do" in run("migrate", "--data", str(shop.data)).stdout
+        assert run("migrate", "--check", "--data", str(shop.data)).returncode == 0
+
+    def test_a_token_signs_its_user_in(self, shop: Running) -> None:
+        made = run("token", shop.ready["admin"]["email"], "--data", str(shop.data))
+        me = shop.get("/api/users/me/", authorization=f"Bearer {made.stdout.strip()}")
+        assert me.json()["email"] == shop.ready["admin"]["email"]
+
+    def test_no_tokens_in_production(self, shop: Running) -> None:
+        email = shop.ready["admin"]["email"]
+        made = run("token", email, "--data", str(shop.data), SHOP_ENV="production")
+        assert made.returncode == 1
+        assert made.stdout == ""
+
+    def test_another_administrator(self, shop: Running) -> None:
+        made = run("create-admin", "Second@shop.example", "--data", str(shop.data))
+        password = made.stdout.split("The password is ")[1].strip()
+        login = {"email": "second@shop.example", "password": password}
+        answer = httpx.post(shop.ready["edge"] + "/api/auth/login/", json=login)
+        assert answer.json()["user"]["role"] == "ADMIN"
+        again = run("create-admin", "second@shop.example", "--data", str(shop.data))
+        assert "the password is the same as before" in again.stdout
+
+    @pytest.mark.parametrize(
+        ("email", "password", "reason"),
+        [
+            ("not an address", "correct horse battery", "email"),
+            ("third@shop.example", "short", "password"),
+            ("third@shop.example", "password123", "common"),
+        ],
+    )
+    def test_an_administrator_that_the_service_would_refuse(
+        self, shop: Running, email: str, password: str, reason: str
+    ) -> None:
+        made = run("create-admin", email, "--password", password, "--data", str(shop.data))
+        assert made.returncode == 1
+        assert reason in made.stderr
+
+    def test_seed_adds_products_that_can_be_found(self, shop: Running) -> None:
+        before = len(shop.get("/api/products/?page_size=1000").json()["products"])
+        for _ in range(2):
+            assert run("seed", "--products", "20", "--data", str(shop.data)).returncode == 0
+        products = shop.get("/api/products/?page_size=1000").json()["products"]
+        assert len(products) == before + 40
+        assert shop.get(f"/api/products/{products[0]['slug']}/").json() == products[0]
+
+
+class TestAccidents:
+    def test_a_killed_service_is_healthy_within_three_seconds(self, shop: Running) -> None:
+        before = shop.children()
+        before["catalog"].kill()
+        started = time.monotonic()
+        until(lambda: shop.get("/api/products/?page_size=1").status_code != 200, 2)
+        assert shop.get("/.well-known/jwks.json").status_code == 200
+        until(lambda: shop.get("/api/products/?page_size=1").status_code == 200, 5)
+        assert time.monotonic() - started < 3
+        after = shop.children()
+        assert after["catalog"].pid != before["catalog"].pid
+        assert {name: after[name].pid for name in ("users", "postgres", "envoy")} == {
+            name: before[name].pid for name in ("users", "postgres", "envoy")
+        }
+
+    def test_a_killed_postgres_comes_back_and_no_service_is_restarted(self, shop: Running) -> None:
+        before = shop.children()
+        before["postgres"].kill()
+        until(lambda: shop.children().get("postgres", before["postgres"]) != before["postgres"], 5)
+        until(lambda: shop.get("/api/products/?page_size=1").status_code == 200, 5)
+        after = shop.children()
+        assert {name: after[name].pid for name in ("users", "catalog", "envoy")} == {
+            name: before[name].pid for name in ("users", "catalog", "envoy")
+        }
+
+    def test_a_killed_envoy_is_back(self, shop: Running) -> None:
+        before = shop.children()["envoy"]
+        before.kill()
+
+        def answers() -> bool:
+            try:
+                return shop.get("/api/products/?page_size=1").status_code == 200
+            except httpx.TransportError:
+                return False
+
+        until(lambda: shop.children().get("envoy", before) != before, 3)
+        until(answers, 3)
+
+
+class TestTheEnd:
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+    def test_a_signal_ends_all(self, data: Path, number: signal.Signals) -> None:
+        with shop_up(data) as running:
+            processes = all_processes(running)
+            assert len(processes) > 4
+            running.process.send_signal(number)
+            assert running.process.wait(15) == 0
+            assert not [process for process in processes if is_running(process)]
+        assert not data.with_name("ready.json").exists()
+
+    def test_no_process_outlives_a_killed_shop(self, data: Path) -> None:
+        with shop_up(data) as running:
+            processes = all_processes(running)
+            running.process.kill()
+            running.process.wait(5)
+            until(lambda: not [process for process in processes if is_running(process)], 10)
+
+    def test_and_the_next_one_starts_as_if_nothing_had_happened(self, data: Path) -> None:
+        with shop_up(data) as running:
+            assert running.get("/api/products/?page_size=1").json()["products"]
+
+    def test_one_that_is_stopped_while_it_starts_leaves_nobody(self, tmp_path: Path) -> None:
+        command = [*SHOP, "up", "--port", "0", "--data", str(tmp_path / "data")]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            until(lambda: psutil.Process(process.pid).children(), 20)
+            children = psutil.Process(process.pid).children(recursive=True)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(15) == 0
+        assert not [child for child in children if is_running(child)]
