@@ -46,7 +46,6 @@ class Refusal:
     code: int
     reason: reason_pb2.Reason.ValueType
     message: str
-    metadata: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     retry: bool = False
     calls: Literal["any", "rest", "native"] = "any"
@@ -70,7 +69,7 @@ class Refusal:
     def status(self) -> status_pb2.Status:
         """The refusal as the API words it."""
         name = reason_pb2.Reason.Name(self.reason).removeprefix("REASON_")
-        info = error_details_pb2.ErrorInfo(reason=name, domain="shop", metadata=self.metadata)
+        info = error_details_pb2.ErrorInfo(reason=name, domain="shop")
         status = status_pb2.Status(code=self.code, message=self.message, details=[_packed(info)])
         if self.retry:
             retry = error_details_pb2.RetryInfo()
@@ -103,9 +102,7 @@ class Refusal:
 
 def refusals(rpcs: Iterable[Rpc]) -> list[Refusal]:
     """All of them for an edge that serves `rpcs`; the first that applies is the answer."""
-    served = list(rpcs)
-    services = sorted({rpc.service for rpc in served})
-    return [*_TOKEN, *_wrong_verbs(served), *_REQUEST, *_down(services), *_SERVER]
+    return [*_TOKEN, *_wrong_verbs(rpcs), *_REQUEST, *_SERVER]
 
 
 def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo) -> any_pb2.Any:
@@ -147,7 +144,6 @@ _TOKEN = (
         code=code_pb2.UNAVAILABLE,
         reason=reason_pb2.REASON_DEPENDENCY_UNAVAILABLE,
         message="Access tokens cannot be checked at the moment: try again shortly.",
-        metadata={"dependency": "users"},
         retry=True,
     ),
     Refusal(
@@ -192,8 +188,7 @@ def _malformed(when: str, message: str, http: int = 400) -> Refusal:
 _REQUEST = (
     _malformed(
         "response.code == 400 && response.code_details == 'direct_response'",
-        "The path or the query has escapes that are not UTF-8, or an escaped parameter name, or a "
-        "parameter for what is part of the path.",
+        "The query repeats what is part of the path, or escapes the name of a parameter.",
     ),
     Refusal(
         when="response.code == 404",
@@ -236,9 +231,8 @@ _REQUEST = (
 )
 
 
-def _down(services: Iterable[str]) -> Iterator[Refusal]:
-    """What is said when there is no service to answer, or too much for it to do."""
-    yield Refusal(
+_SERVER = (
+    Refusal(
         when="response.code == 503 && (response.code_details.contains('overflow')"
         " || response.code_details.contains('overload'))",
         http=429,
@@ -246,20 +240,15 @@ def _down(services: Iterable[str]) -> Iterator[Refusal]:
         reason=reason_pb2.REASON_OVERLOADED,
         message="The shop is busy: try again shortly.",
         retry=True,
-    )
-    for service in services:
-        yield Refusal(
-            when=f"response.code == 503 && xds.cluster_name == '{service}'",
-            http=503,
-            code=code_pb2.UNAVAILABLE,
-            reason=reason_pb2.REASON_DEPENDENCY_UNAVAILABLE,
-            message="The service does not answer: try again shortly.",
-            metadata={"dependency": service},
-            retry=True,
-        )
-
-
-_SERVER = (
+    ),
+    Refusal(
+        when="response.code == 503",
+        http=503,
+        code=code_pb2.UNAVAILABLE,
+        reason=reason_pb2.REASON_DEPENDENCY_UNAVAILABLE,
+        message="The service does not answer: try again shortly.",
+        retry=True,
+    ),
     Refusal(
         when="response.code == 504",
         http=504,

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -86,11 +87,18 @@ class Shop:
 
 
 @contextlib.asynccontextmanager
-async def running(folder: Path, *, start: tuple[str, ...] = SERVICES) -> AsyncIterator[Shop]:
+async def running(
+    folder: Path, *, start: tuple[str, ...] = SERVICES, jwks_cache: float = 60
+) -> AsyncIterator[Shop]:
     """An edge with routes to all services of today, of which `start` are up."""
     load_contract()
     services = {name: (Address(LOOPBACK, free_port()),) for name in SERVICES}
-    chosen = edge.Edge(Address(LOOPBACK, free_port()), Address(LOOPBACK, free_port()), services)
+    chosen = edge.Edge(
+        Address(LOOPBACK, free_port()),
+        Address(LOOPBACK, free_port()),
+        services,
+        jwks_cache=timedelta(seconds=jwks_cache),
+    )
     key = Key.make("key-1")
     backends = {name: Backend() for name in services}
 
