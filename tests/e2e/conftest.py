@@ -1,0 +1,44 @@
+"""One shop for all tests of this folder: all of it as `shop up` starts it, called through Envoy."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.shop import SHOP, running
+from tests.visitors import PASSWORD, Shop, open_doors, visiting
+
+HERE = Path(__file__).parent
+ADMIN = "admin@example.com"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have one xdist worker run them all (`--dist loadgroup`): they share a shop and count rows."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("e2e"))
+
+
+@pytest.fixture(scope="session")
+async def shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shop]:
+    """The shop, with an administrator and somebody of the staff, and nothing to sell."""
+    folder = tmp_path_factory.mktemp("shop")
+    async with (
+        running(folder, "--port", "0", "--no-demo", SHOP_LOG_LEVEL="debug") as up,
+        visiting(up) as shop,
+    ):
+        made = await asyncio.create_subprocess_exec(
+            SHOP, "create-admin", ADMIN, "--password", PASSWORD, "--data", up.data
+        )
+        assert await made.wait() == 0
+        await open_doors(shop, ADMIN, PASSWORD)
+        yield shop
+
+
+@pytest.fixture(params=["", "/"], ids=["bare", "slash"])
+def slash(request: pytest.FixtureRequest) -> str:
+    """Every path is there in two forms."""
+    return str(request.param)
