@@ -4,6 +4,7 @@ PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 READY := .venv/.ready
+# Test processes, each with a database of its own.
 WORKERS ?= 2
 
 # Compiled files make the second start fast, whatever the surroundings say.
@@ -16,7 +17,7 @@ up: $(READY)  ## start the shop: Postgres, services, Envoy (make up ARGS="--port
 	@exec $(BIN)/shop up $(ARGS)
 
 test: $(READY)  ## run the tests (make test ARGS="tests/catalog -k slug")
-	@exec $(BIN)/pytest -n $(WORKERS) $(ARGS)
+	@exec $(BIN)/pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 lint: $(READY)  ## style, types, imports, protos, migrations
 	$(BIN)/ruff check

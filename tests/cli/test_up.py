@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -16,9 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 import psutil
 import pytest
+
+from tests.postgres_fixtures import in_database
 
 START_SECONDS = 60.0
 SHOP = [str(Path(sys.executable).with_name("shop"))]
@@ -52,7 +56,7 @@ class Running:
 
 
 @contextmanager
-def shop_up(data: Path, *options: str) -> Iterator[Running]:
+def shop_up(data: Path, *options: str, **more: str) -> Iterator[Running]:
     ready_file = data.with_name("ready.json")
     ready_file.unlink(missing_ok=True)  # one that was killed left it
     command = [*SHOP, "up", "--port", "0", "--data", str(data)]
@@ -63,7 +67,7 @@ def shop_up(data: Path, *options: str) -> Iterator[Running]:
     }
     started = time.monotonic()
     with log.open("ab") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment | more)
     try:
         until(lambda: ready_file.exists() or process.poll() is not None, START_SECONDS)
         assert process.poll() is None, log.read_text()
@@ -108,6 +112,24 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shop(data: Path) -> Iterator[Running]:
     with shop_up(data) as running:
         yield running
+
+
+def ports(running: Running) -> Iterator[int]:
+    for connection in psutil.Process(running.process.pid).children(recursive=True):
+        for socket_ in connection.net_connections():
+            if socket_.status == psutil.CONN_LISTEN:
+                yield socket_.laddr.port
+
+
+def psql(url: str, statement: str) -> None:
+    async def execute() -> None:
+        connection = await asyncpg.connect(url)
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    asyncio.run(execute())
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -225,6 +247,29 @@ class TestCommandsBesideIt:
         products = shop.get("/api/products/?page_size=1000").json()["products"]
         assert len(products) == before + 40
         assert shop.get(f"/api/products/{products[0]['slug']}/").json() == products[0]
+
+
+class TestElsewhere:
+    def test_two_shops_at_once_never_meet(self, shop: Running, tmp_path: Path) -> None:
+        with shop_up(tmp_path / "data", "--no-demo") as other:
+            assert not {*ports(other)} & {*ports(shop)}
+            assert other.ready["admin"] is None
+            assert other.get("/api/products/").json()["products"] == []
+        assert shop.get("/api/products/?page_size=1").json()["products"]
+
+    def test_a_named_database_is_used_as_it_is(self, postgres_url: str, tmp_path: Path) -> None:
+        """No Postgres of its own is started, and nothing is put in but tables."""
+        database = f"elsewhere_{os.getpid()}"
+        psql(postgres_url, f"CREATE DATABASE {database}")
+        url = in_database(postgres_url, database)
+        try:
+            with shop_up(tmp_path / "data", SHOP_DATABASE_URL=url) as running:
+                assert set(running.children()) == {"users", "catalog", "envoy"}
+                assert running.ready["database_url"] == url
+                assert running.ready["admin"] is None
+                assert running.get("/api/products/").json()["products"] == []
+        finally:
+            psql(postgres_url, f"DROP DATABASE {database} WITH (FORCE)")
 
 
 class TestAccidents:
