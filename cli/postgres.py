@@ -22,7 +22,7 @@ from pathlib import Path
 
 from cli.data_folder import write_secret
 from cli.postgres_binaries import find_binaries, major_version
-from cli.programs import Program, StartError, User, as_user, popen_arguments
+from cli.programs import Program, StartError, User, as_user, die_with_parent, popen_arguments
 from cli.topology import is_free
 
 SUPERUSER = "shop"
@@ -241,6 +241,7 @@ def _initdb(binaries: Path, folder: Path, password: str, user: User | None, *, s
             capture_output=True,
             text=True,
             check=False,
+            preexec_fn=die_with_parent(signal.SIGKILL),
             **as_user(user),
         )
     finally:

@@ -114,7 +114,7 @@ class Shop:
     async def _start_postgres(self) -> Databases:
         port = self.topology.postgres.port
         cluster = Cluster(self._folder.postgres, self._folder.postgres_password, port)
-        await asyncio.to_thread(cluster.create)
+        cluster.create()
         self._supervisor.start(cluster.program())
         await self._supervisor.wait_ready(POSTGRES)
         await ensure_database(cluster.url("postgres"), "shop")
