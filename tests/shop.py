@@ -143,6 +143,20 @@ async def running(folder: Path, *arguments: str, **environment: str) -> AsyncIte
             up.process.wait(5)
 
 
+async def command(*parts: str | Path, **more: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, with its output as text.
+
+    Not with asyncio's own means: those fork, which the threads of gRPC do not take well.
+    """
+
+    def run() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            parts, capture_output=True, text=True, check=False, timeout=60, **more
+        )
+
+    return await asyncio.to_thread(run)
+
+
 def tree(pid: int) -> list[Process]:
     """A process and all that descend from it, parents first. Empty when it has ended."""
     everyone = [

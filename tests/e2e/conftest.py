@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from tests.shop import SHOP, running
+from tests.shop import SHOP, command, running
 from tests.visitors import PASSWORD, Shop, open_doors, visiting
 
 HERE = Path(__file__).parent
@@ -30,10 +29,8 @@ async def shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shop]:
         running(folder, "--port", "0", "--no-demo", SHOP_LOG_LEVEL="debug") as up,
         visiting(up) as shop,
     ):
-        made = await asyncio.create_subprocess_exec(
-            SHOP, "create-admin", ADMIN, "--password", PASSWORD, "--data", up.data
-        )
-        assert await made.wait() == 0
+        made = await command(SHOP, "create-admin", ADMIN, "--password", PASSWORD, "--data", up.data)
+        assert made.returncode == 0, made.stderr
         await open_doors(shop, ADMIN, PASSWORD)
         yield shop
 

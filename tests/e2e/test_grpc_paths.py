@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import json
 import shutil
@@ -19,6 +18,7 @@ from google.protobuf.message_factory import GetMessageClass
 from services.kit.ids import uuid7
 from tests.contract import DESCRIPTORS
 from tests.running import refused
+from tests.shop import command
 from tests.visitors import PASSWORD, Person, Shop, Visitor, new_address
 
 USERS, CATALOG = "shop.users.v1.UserService", "shop.catalog.v1.CatalogService"
@@ -42,8 +42,8 @@ def by_stub(shop: Shop) -> Call:
     ) -> dict[str, Any]:
         module = importlib.import_module(STUBS[service])
         stub = getattr(module, f"{service.rpartition('.')[2]}Stub")(shop.channel)
-        kind = descriptor_pool.Default().FindMethodByName(f"{service}.{method}").input_type
-        message = json_format.ParseDict(request, GetMessageClass(kind)())
+        kind = GetMessageClass(_method(service, method).input_type)
+        message = json_format.ParseDict(request, kind())
         answer = await getattr(stub, method)(message, metadata=tuple(_headers(who).items()))
         found: dict[str, Any] = json_format.MessageToDict(answer)
         return found
@@ -63,8 +63,8 @@ def by_buf(shop: Shop, *, reflection: bool) -> Call:
             base, schema = shop.ready.edge, ["--schema", str(DESCRIPTORS)]
         headers = [part for item in _headers(who).items() for part in ("-H", ": ".join(item))]
         protocol = ["--protocol", "grpc", "--http2-prior-knowledge"]
-        url = f"{base}/{service}/{method}"
-        return await _run(BUF, "curl", *protocol, *schema, *headers, "-d", json.dumps(request), url)
+        options = [*protocol, *schema, *headers, "-d", json.dumps(request)]
+        return await _run(service, method, BUF, "curl", *options, f"{base}/{service}/{method}")
 
     return call
 
@@ -79,8 +79,9 @@ def by_grpcurl(shop: Shop) -> Call:
         who: Visitor, service: str, method: str, request: dict[str, Any]
     ) -> dict[str, Any]:
         headers = [part for item in _headers(who).items() for part in ("-H", ": ".join(item))]
-        where = [shop.ready.services[PLACES[service]], f"{service}/{method}"]
-        return await _run(grpcurl, "-plaintext", *headers, "-d", json.dumps(request), *where)
+        options = ["-plaintext", *headers, "-d", json.dumps(request)]
+        address = shop.ready.services[PLACES[service]]
+        return await _run(service, method, grpcurl, *options, address, f"{service}/{method}")
 
     return call
 
@@ -112,8 +113,6 @@ async def test_users(shop: Shop, call: Call) -> None:
         ada, USERS, "UpdateUser", {"id": ada.id, "fullName": "Ada", "etag": user["etag"]}
     )
     assert changed["fullName"] == "Ada"
-    cleared = await call(ada, USERS, "UpdateUser", {"id": "me", "updateMask": "fullName"})
-    assert "fullName" not in cleared
 
     assert await call(ada, USERS, "DeleteUser", {"id": "me"}) == {}
     with pytest.raises((CommandError, grpc.aio.AioRpcError), match=r"(?i)not.?found"):
@@ -177,12 +176,17 @@ def _headers(who: Visitor) -> dict[str, str]:
     return {"authorization": f"Bearer {who.token}"} if who.token else {}
 
 
-async def _run(*command: str | Path) -> dict[str, Any]:
-    process = await asyncio.create_subprocess_exec(
-        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+async def _run(service: str, method: str, *parts: str | Path) -> dict[str, Any]:
+    ended = await command(*parts)
+    if ended.returncode:
+        raise CommandError(ended.stderr)
+    # Read and written again: tools differ in how they spell the names of fields.
+    answer = json_format.Parse(
+        ended.stdout, GetMessageClass(_method(service, method).output_type)()
     )
-    out, err = await process.communicate()
-    if process.returncode:
-        raise CommandError(err.decode())
-    answer: dict[str, Any] = json.loads(out or b"{}")
-    return answer
+    found: dict[str, Any] = json_format.MessageToDict(answer)
+    return found
+
+
+def _method(service: str, method: str) -> Any:
+    return descriptor_pool.Default().FindMethodByName(f"{service}.{method}")
