@@ -42,6 +42,8 @@ CONNECTION_LOST = (
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.CannotConnectNowError,
+    # ... between Postgres's last word and the end of the connection.
+    asyncpg.InternalClientError,
 )
 
 
@@ -167,7 +169,7 @@ class Database:
                     self._probe = await self._connect()
                 there = "SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = $1)"
                 return bool(await self._probe.fetchval(there, self._schema))
-        except (*CONNECTION_LOST, asyncpg.PostgresError, OSError, asyncpg.InterfaceError):
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, *CONNECTION_LOST):
             if self._probe is not None:
                 self._probe.terminate()
             return False
@@ -185,7 +187,7 @@ class Database:
             raise _away(error) from error
         except (OSError, asyncpg.InterfaceError) as error:
             # These have other causes too: a file, a wrong argument.
-            if not connection.is_closed():
+            if not _is_lost(connection):
                 raise
             raise _away(error) from error
         finally:
@@ -242,6 +244,13 @@ class Database:
         connection = await self._connect()
         await connection.add_listener(channel, lambda *event: heard(event[3]))
         return connection
+
+
+def _is_lost(connection: Any) -> bool:
+    try:
+        return bool(connection.is_closed())
+    except asyncpg.InterfaceError:  # the pool has taken it back already
+        return True
 
 
 def _away(error: Exception) -> errors.ServiceError:

@@ -70,7 +70,7 @@ def start(request: Any, *shape: type) -> list[Any] | None:
 
 def _read(part: Any, kind: type) -> Any:
     """A part of a key. Raises ValueError for what Postgres could not take for such a part."""
-    if kind is UUID:
+    if kind is UUID and isinstance(part, str):
         return UUID(part)
     fits = type(part) is kind
     if isinstance(part, str):

@@ -34,8 +34,7 @@ class _Environment(PydanticBaseSettingsSource):
             if name in os.environ:
                 return os.environ[name], field_name, False
             if f"{name}_FILE" in os.environ:
-                text = Path(os.environ[f"{name}_FILE"]).read_text()
-                return text.strip(), field_name, False
+                return _content(f"{name}_FILE"), field_name, False
         return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
@@ -86,10 +85,16 @@ class ServiceSettings(BaseSettings):
         except ValidationError as error:
             service = cls.model_fields["service"].default
             raise SettingsError(_explain(error, f"SHOP_{service.upper()}_")) from None
-        except OSError as error:
-            raise SettingsError(f"{error.filename}: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise SettingsError("a file that a setting names does not hold text") from None
+
+
+def _content(variable: str) -> str:
+    path = os.environ[variable]
+    try:
+        return Path(path).read_text().strip()
+    except OSError as error:
+        raise SettingsError(f"{variable} names {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{variable} names {path}, which is not a text") from None
 
 
 def _explain(error: ValidationError, prefix: str) -> str:
