@@ -135,6 +135,7 @@ async def _reserve(tx: Transaction, request: stock_pb2.ReserveStockRequest) -> R
         Line(offer["id"], line.quantity, stock_messages.snapshot(offer).SerializeToString())
         for line, offer in zip(request.lines, chosen, strict=True)
     ]
+    stock_rules.check_offered(lines, offers)
     ttl = request.ttl.ToTimedelta() if request.HasField("ttl") else DEFAULT_TTL
     reservation, found = await reservation_store.hold(tx, order_id, lines, ttl)
     if reservation is None:

@@ -112,6 +112,27 @@ def _check_for_sale(offers: Sequence[Fields]) -> None:
         )
 
 
+def check_offered(lines: Sequence[Line], offers: Iterable[Fields]) -> None:
+    """Raise OUT_OF_STOCK when the offers as they were read are not enough.
+
+    What is sold out is refused by this alone, without a row being locked or written.
+    """
+    wanted = demand(lines)
+    check_held(
+        lines,
+        [
+            {
+                "variant_id": offer["id"],
+                "on_hand": offer["on_hand"],
+                "reserved": offer["reserved"],
+                "moved": offer["allow_backorder"] or _available(offer) >= wanted[offer["id"]],
+            }
+            for offer in offers
+            if offer["id"] in wanted
+        ],
+    )
+
+
 def check_held(lines: Sequence[Line], found: Iterable[Fields]) -> None:
     """Raise OUT_OF_STOCK, naming every line that is short, unless all stock was moved.
 

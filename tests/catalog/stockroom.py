@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable
+import random
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 import grpc
@@ -21,6 +22,7 @@ from tests import callers
 from tests.callers import User
 from tests.running import refusal_of
 
+Answer = TypeVar("Answer")
 EUR_10 = Money(currency_code="EUR", units=10)
 
 AUDIT = {
@@ -127,19 +129,19 @@ class Stockroom:
         *items: tuple[catalog_pb2.Variant, int],
         ttl: timedelta | None = None,
     ) -> stock_pb2.Reservation:
-        return await self.stock.ReserveStock(
-            reserve(order_id, *items, ttl=ttl), metadata=callers.service()
-        )
+        request = reserve(order_id, *items, ttl=ttl)
+        return await patiently(lambda: self.stock.ReserveStock(request, metadata=callers.service()))
 
     async def commit(self, order_id: str) -> stock_pb2.Reservation:
-        return await self.stock.CommitReservation(
-            stock_pb2.CommitReservationRequest(order_id=order_id), metadata=callers.service()
+        request = stock_pb2.CommitReservationRequest(order_id=order_id)
+        return await patiently(
+            lambda: self.stock.CommitReservation(request, metadata=callers.service())
         )
 
     async def release(self, order_id: str, *, restock: bool = False) -> stock_pb2.Reservation:
-        return await self.stock.ReleaseReservation(
-            stock_pb2.ReleaseReservationRequest(order_id=order_id, restock=restock),
-            metadata=callers.service(),
+        request = stock_pb2.ReleaseReservationRequest(order_id=order_id, restock=restock)
+        return await patiently(
+            lambda: self.stock.ReleaseReservation(request, metadata=callers.service())
         )
 
     async def adjust(
@@ -148,10 +150,10 @@ class Stockroom:
         change: int,
         reason: catalog_pb2.StockMovement.Reason.ValueType = catalog_pb2.StockMovement.RESTOCK,
     ) -> catalog_pb2.AdjustStockResponse:
-        return await self.catalog.AdjustStock(
-            catalog_pb2.AdjustStockRequest(variant_id=variant.id, change=change, reason=reason),
-            metadata=self.staff(),
+        request = catalog_pb2.AdjustStockRequest(
+            variant_id=variant.id, change=change, reason=reason
         )
+        return await patiently(lambda: self.catalog.AdjustStock(request, metadata=self.staff()))
 
     async def ledger(self, variant: catalog_pb2.Variant) -> list[catalog_pb2.StockMovement]:
         """The newest 50 lines of the ledger."""
@@ -159,6 +161,21 @@ class Stockroom:
             catalog_pb2.ListStockMovementsRequest(variant_id=variant.id), metadata=self.staff()
         )
         return list(answer.movements)
+
+
+async def patiently(call: Callable[[], Awaitable[Answer]]) -> Answer:
+    """What a call answers, made again when it is refused with the advice to try again.
+
+    That is no failure: hundreds of calls at once may be more than a busy machine takes on.
+    """
+    for _ in range(50):
+        try:
+            return await call()
+        except grpc.aio.AioRpcError as error:
+            if reason_of(error) not in ("OVERLOADED", "TRANSACTION_CONFLICT"):
+                raise
+        await asyncio.sleep(random.uniform(0.05, 0.2))
+    return await call()
 
 
 async def reasons(calls: Iterable[Awaitable[Any]]) -> list[str]:

@@ -123,7 +123,7 @@ class TestListCategories:
 
 
 class TestGetCategory:
-    @pytest.mark.parametrize("id", [str(uuid7()), "no-such-slug"])
+    @pytest.mark.parametrize("id", [str(uuid7()), "no-such-slug"], ids=["id", "slug"])
     async def test_what_does_not_exist_is_not_found(
         self, catalog: CatalogServiceStub, id: str
     ) -> None:

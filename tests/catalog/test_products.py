@@ -291,7 +291,7 @@ class TestGetProduct:
             await catalog.GetProduct(GetProductRequest(id=made.id))
         assert await catalog.GetProduct(GetProductRequest(id=made.id), metadata=staff()) == made
 
-    @pytest.mark.parametrize("id", [str(uuid7()), "no-such-slug"])
+    @pytest.mark.parametrize("id", [str(uuid7()), "no-such-slug"], ids=["id", "slug"])
     async def test_what_does_not_exist_is_not_found(
         self, catalog: CatalogServiceStub, id: str
     ) -> None:

@@ -256,6 +256,15 @@ class TestReserveStock:
         assert len((await shop.reserve(order(), *[(variant, 2)] * 100)).lines) == 100
         assert await shop.now(variant) == (200, 200)
 
+    async def test_what_is_sold_out_is_refused_without_a_row_being_locked(
+        self, shop: Stockroom, served: Running
+    ) -> None:
+        variant = await shop.variant(0)
+        async with served.counting() as statements:
+            with refused(FAILED, "OUT_OF_STOCK"):
+                await shop.reserve(order(), (variant, 1))
+        assert not [text for text in statements if "INSERT" in text or "FOR UPDATE" in text]
+
     @pytest.mark.parametrize("lines", [1, 40])
     async def test_it_takes_three_statements_whatever_the_lines(
         self, shop: Stockroom, served: Running, lines: int
@@ -571,7 +580,9 @@ class TestTheDatabaseItself:
         await shop.reserve(id, (variant, 2))
         await owner_connection.execute("UPDATE catalog.stock SET reserved = 1")
         with refused(StatusCode.ABORTED, "TRANSACTION_CONFLICT"):
-            await shop.release(id)
+            await shop.stock.ReleaseReservation(
+                ReleaseReservationRequest(order_id=id), metadata=callers.service()
+            )
         await owner_connection.execute("UPDATE catalog.stock SET reserved = 2")
         assert (await shop.release(id)).state == Reservation.RELEASED
 

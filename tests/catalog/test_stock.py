@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import asyncpg
 import pytest
@@ -29,7 +30,7 @@ from shop.catalog.v1.stock_pb2 import BatchGetVariantsRequest, VariantSnapshot
 from tests import callers
 from tests.callers import NOBODY, User
 from tests.catalog import stockroom
-from tests.catalog.stockroom import EUR_10, Stockroom, order, reasons
+from tests.catalog.stockroom import EUR_10, Stockroom, order, patiently, reasons
 from tests.running import Running, refused
 
 
@@ -37,10 +38,10 @@ async def count(
     shop: Stockroom, variant: Variant, on_hand: int, expected: int
 ) -> AdjustStockResponse:
     counted = AdjustStockRequest.Count(on_hand=on_hand, expected_on_hand=expected)
-    return await shop.catalog.AdjustStock(
-        AdjustStockRequest(variant_id=variant.id, set=counted, reason=StockMovement.CORRECTION),
-        metadata=shop.staff(),
+    request = AdjustStockRequest(
+        variant_id=variant.id, set=counted, reason=StockMovement.CORRECTION
     )
+    return await patiently(lambda: shop.catalog.AdjustStock(request, metadata=shop.staff()))
 
 
 class TestAdjustStock:
@@ -141,6 +142,20 @@ class TestAdjustStock:
         ]
         assert first == second
         assert await shop.now(variant) == (6, 0)
+
+    async def test_a_key_is_forgotten_after_a_day(
+        self, shop: Stockroom, served: Running, owner_connection: asyncpg.Connection
+    ) -> None:
+        variant = await shop.variant(5)
+        request = AdjustStockRequest(variant_id=variant.id, change=1, reason=StockMovement.RESTOCK)
+        for on_hand, hours in ((6, 23), (6, 25), (7, 0)):
+            answer = await shop.catalog.AdjustStock(request, metadata=shop.staff(key="delivery 7"))
+            assert answer.variant.on_hand == on_hand
+            await owner_connection.execute(
+                "UPDATE catalog.idempotency_keys SET create_time = now() - $1::interval",
+                timedelta(hours=hours),
+            )
+            await served.database.forget_old_keys()
 
     async def test_parallel_changes_all_count(
         self, shop: Stockroom, owner_connection: asyncpg.Connection

@@ -108,6 +108,24 @@ class TestChoose:
         assert raised.value.metadata["currency_code"] == "EUR"
 
 
+class TestCheckOffered:
+    def test_enough_is_fine(self) -> None:
+        offers = [offer(A, **stock(5, 2)), offer(B, **stock(0, 7, backorder=True))]
+        stock_rules.check_offered([line(A, 2), line(B, 9), line(A, 1)], offers)
+
+    def test_a_default_variant_that_no_line_means_does_not_count(self) -> None:
+        stock_rules.check_offered([line(B, 1)], [offer(A, **stock(0)), offer(B, **stock(1))])
+
+    def test_too_little_is_out_of_stock(self) -> None:
+        with failed(reason_pb2.REASON_OUT_OF_STOCK) as raised:
+            stock_rules.check_offered([line(A, 2), line(A, 2)], [offer(A, **stock(5, 2))])
+        assert raised.value.metadata == {
+            "variant_id": str(A),
+            "requested": "4",
+            "available": "3",
+        }
+
+
 class TestCheckHeld:
     def test_all_moved_is_fine(self) -> None:
         rows = [{"variant_id": A, "on_hand": 5, "reserved": 0, "moved": True}]
