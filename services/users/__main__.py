@@ -5,22 +5,22 @@ from __future__ import annotations
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr
 
 from services.kit import interceptors, outbox, server, tasks
 from services.kit.auth import AccessTokens, Authenticator, Keys, ServiceCredential
 from services.kit.db import Database
 from services.kit.server import Server
 from services.kit.settings import ServiceSettings, SettingsError
-from services.users import cleanup, mail_store, passwords
+from services.users import cleanup, mail_store
 from services.users.access import session_check
 from services.users.auth_handlers import AuthService, SessionService
 from services.users.delivery import Delivery, Mailbox, Smtp
 from services.users.handlers import UserService
 from services.users.mail import Letterhead
-from services.users.passwords import Passwords
+from services.users.passwords import ITERATIONS, MEMORY_KIB, Passwords
 from services.users.recovery import Postman
 from services.users.signing import SigningKeys
 from services.users.tables import metadata
@@ -44,36 +44,32 @@ class Settings(ServiceSettings):
     )
     mail_from: str = Field("Shop <no-reply@localhost>", description="sender of mails")
     storefront_url: str = Field("", description="the shop's web pages, to which mails link")
-    argon2_iterations: int = Field(passwords.ITERATIONS, ge=1)
-    argon2_memory_kib: int = Field(passwords.MEMORY_KIB, ge=8)
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:  # noqa: N804 - an "after" validator is a method
-        if self.mailbox is None and self.smtp_url is None:
-            raise ValueError("mails need SHOP_USERS_SMTP_URL or SHOP_USERS_MAILBOX")
-        cheap = (
-            self.argon2_iterations < passwords.ITERATIONS
-            or self.argon2_memory_kib < passwords.MEMORY_KIB
-        )
-        if cheap and self.env == "production":
-            raise ValueError("in production passwords are hashed at full cost")
-        return self
+    argon2_iterations: int = Field(ITERATIONS, ge=1)
+    argon2_memory_kib: int = Field(MEMORY_KIB, ge=8)
 
     def delivery(self) -> Delivery:
-        """Where mails go: to the SMTP server, if there is one. Raises SettingsError."""
+        """Where mails go: to the SMTP server, if there is one. Raises SettingsError for nowhere."""
         if self.smtp_url is not None:
             return Smtp(self.smtp_url.get_secret_value())
-        assert self.mailbox is not None
-        return Mailbox(self.mailbox)
+        if self.mailbox is not None:
+            return Mailbox(self.mailbox)
+        raise SettingsError(
+            "set SHOP_USERS_SMTP_URL or SHOP_USERS_MAILBOX: mails must go somewhere"
+        )
+
+    def passwords(self) -> Passwords:
+        """How passwords are hashed. Raises SettingsError for too cheaply."""
+        cost = (self.argon2_iterations, self.argon2_memory_kib)
+        if self.env == "production" and (cost[0] < ITERATIONS or cost[1] < MEMORY_KIB):
+            raise SettingsError("set SHOP_USERS_ARGON2_… no lower than by default in production")
+        return Passwords(iterations=cost[0], memory_kib=cost[1])
 
 
 def build(settings: Settings, database: Database) -> Server:
     """The service, ready to start. Raises SettingsError."""
     secret = settings.service_secret.get_secret_value()
     signing = SigningKeys(settings.signing_keys, delay_seconds=settings.signing_delay_seconds)
-    hashing = Passwords(
-        iterations=settings.argon2_iterations, memory_kib=settings.argon2_memory_kib
-    )
+    passwords = settings.passwords()
 
     async def own_keys() -> dict[str, object]:
         return {"keys": signing.jwks()}
@@ -86,10 +82,10 @@ def build(settings: Settings, database: Database) -> Server:
     )
     layers = interceptors.stack(auth, secret=secret.encode())
     users = Server.of(settings, layers, ready=database.ready)
-    users.add(users_pb2_grpc.add_UserServiceServicer_to_server, UserService(database, hashing))
+    users.add(users_pb2_grpc.add_UserServiceServicer_to_server, UserService(database, passwords))
     users.add(
         users_pb2_grpc.add_AuthServiceServicer_to_server,
-        AuthService(database, hashing, signing, issuer=settings.issuer),
+        AuthService(database, passwords, signing, issuer=settings.issuer),
     )
     users.add(session_pb2_grpc.add_SessionServiceServicer_to_server, SessionService(database))
 

@@ -8,13 +8,12 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from grpc import StatusCode
 
 from services.kit import errors
 from services.kit.call import Caller
-from services.kit.db import Row
 from services.kit.errors import ServiceError
 from shop.errors.v1 import reason_pb2
 from shop.options.v1 import access_pb2
@@ -22,6 +21,12 @@ from shop.options.v1 import access_pb2
 MOST_ADDRESSES = 100
 # No limit looks further back than this many attempts.
 MOST_ATTEMPTS = 10
+
+
+class Fields(Protocol):
+    """A row, or a dictionary."""
+
+    def __getitem__(self, name: str, /) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,7 @@ def check_not_cleared(changes: Mapping[str, Any], *names: str) -> None:
         raise errors.invalid(*(errors.FieldViolation(name, "must not be empty") for name in empty))
 
 
-def check_may_change(caller: Caller, user: Row | Mapping[str, Any]) -> None:
+def check_may_change(caller: Caller, user: Fields) -> None:
     """Raise PERMISSION_DENIED when staff would change or delete other staff, or an administrator.
 
     Whoever sets somebody's e-mail address can have their password reset: without this rule, staff
@@ -79,7 +84,7 @@ def check_may_change(caller: Caller, user: Row | Mapping[str, Any]) -> None:
         )
 
 
-def is_active_admin(user: Row | Mapping[str, Any]) -> bool:
+def is_active_admin(user: Fields) -> bool:
     """Whether a user has an administrator's rights, and can use them."""
     return user["role"] == "ADMIN" and not user["disabled"]
 
@@ -110,7 +115,7 @@ def invalid_credentials() -> ServiceError:
     )
 
 
-def check_not_disabled(user: Row | Mapping[str, Any]) -> None:
+def check_not_disabled(user: Fields) -> None:
     """Raise PERMISSION_DENIED when the user has been shut out."""
     if user["disabled"]:
         raise errors.permission_denied(

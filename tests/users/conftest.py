@@ -71,8 +71,6 @@ CONTROL = ("BEGIN", "COMMIT", "ROLLBACK")
 
 
 @pytest.fixture
-def people(
-    served: Served, owner_connection: asyncpg.Connection, empty_database: None
-) -> People:
+def people(served: Served, owner_connection: asyncpg.Connection, empty_database: None) -> People:
     """Makes users, of whom there are none when the test begins."""
     return People(served, owner_connection)

@@ -56,7 +56,7 @@ class Served:
 
     def _mails(self) -> list[EmailMessage]:
         return [
-            message_from_bytes(path.read_bytes(), policy=policy.default)  # type: ignore[arg-type]
+            message_from_bytes(path.read_bytes(), policy=policy.default)
             for path in sorted(self.mailbox.glob("*.eml"))
         ]
 
