@@ -80,7 +80,7 @@ class Refusal:
     @property
     def json(self) -> dict[str, Any]:
         """Body of the answer to a REST call."""
-        return json_format.MessageToDict(self.status)
+        return json_format.MessageToDict(self.status, preserving_proto_field_name=True)
 
     @property
     def rest_headers(self) -> dict[str, str]:

@@ -89,7 +89,7 @@ class TestServicesDown:
             began = time.monotonic()
             answer = await shop.rest("GET", "/api/products/7")
             body = assert_refused(answer, 503, 14, "DEPENDENCY_UNAVAILABLE")
-            assert body["details"][1]["retryDelay"] == "1s"
+            assert body["details"][1]["retry_delay"] == "1s"
             assert answer.headers["retry-after"] == "1"
             with grpc_refused(grpc.StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE"):
                 await shop.grpc(PRODUCT)
@@ -172,7 +172,7 @@ class TestOverload:
                 busy.set()
                 await asyncio.gather(*calls)
         body = assert_refused(answer, 429, 8, "OVERLOADED")
-        assert body["details"][1]["retryDelay"] == "1s"
+        assert body["details"][1]["retry_delay"] == "1s"
 
 
 class TestDrain:

@@ -184,7 +184,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     REASON_DEPENDENCY_UNAVAILABLE: _Reason.ValueType  # 63
     """Status: UNAVAILABLE. Something this call needs (another service, the
     database) does not answer.
-    Metadata: none. RetryInfo.
+    Metadata: dependency (the service, where the edge cannot reach one).
+    RetryInfo.
     Client: retry after the given delay; writes with the same idempotency key.
     """
     REASON_INTERRUPTED: _Reason.ValueType  # 64
@@ -569,7 +570,8 @@ Client: retry reads; retry writes only with the same idempotency key.
 REASON_DEPENDENCY_UNAVAILABLE: Reason.ValueType  # 63
 """Status: UNAVAILABLE. Something this call needs (another service, the
 database) does not answer.
-Metadata: none. RetryInfo.
+Metadata: dependency (the service, where the edge cannot reach one).
+RetryInfo.
 Client: retry after the given delay; writes with the same idempotency key.
 """
 REASON_INTERRUPTED: Reason.ValueType  # 64
