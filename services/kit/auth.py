@@ -14,6 +14,8 @@ from typing import Any
 from uuid import UUID
 
 import jwt
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
 
 from services.kit import errors, logs
 from services.kit.call import Caller
@@ -50,7 +52,7 @@ MALFORMED = (
     ValueError,
 )
 
-FetchKeys = Callable[[], Awaitable[Mapping[str, Any]]]
+FetchKeys = Callable[[], Awaitable[Mapping[str, Any] | Message]]
 
 
 class Keys:
@@ -81,7 +83,9 @@ class Keys:
         """Ask for the key set; keys that are gone are forgotten. A failure keeps what is known."""
         self._asked = time.monotonic()
         try:
-            keys = jwt.PyJWKSet.from_dict(dict(await self._fetch())).keys
+            answer = await self._fetch()
+            jwks = MessageToDict(answer) if isinstance(answer, Message) else dict(answer)
+            keys = jwt.PyJWKSet.from_dict(jwks).keys
         except Exception as error:
             log.warning("the token keys could not be fetched", error=type(error).__name__)
             return

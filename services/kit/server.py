@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
-import uvloop
 from google.protobuf import descriptor_pool
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_reflection.v1alpha import reflection
 
-from services.kit import failures, interceptors, logs, metrics, tasks
+from services.kit import failures, interceptors, logs, tasks
+from services.kit.auth import Authenticator
 from services.kit.interceptors import Layer, Method
 from services.kit.settings import ServiceSettings, SettingsError
 
@@ -81,9 +80,18 @@ class Server:
 
     @classmethod
     def of(
-        cls, settings: ServiceSettings, layers: list[Layer], *, ready: Callable[[], Awaitable[bool]]
+        cls,
+        settings: ServiceSettings,
+        auth: Authenticator,
+        *,
+        ready: Callable[[], Awaitable[bool]],
     ) -> Server:
-        """A server as the settings describe it."""
+        """A server as the settings describe it, with all layers around its methods."""
+        layers = interceptors.stack(
+            auth,
+            secret=settings.service_secret.get_secret_value().encode(),
+            concurrent_rpcs=settings.concurrent_rpcs,
+        )
         return cls(
             settings.listen,
             layers,
@@ -172,22 +180,3 @@ class Server:
         except Exception as error:
             failures.report(log, "readiness is not known", error)
             return False
-
-
-def start_process(settings: ServiceSettings) -> None:
-    """What every process does first: logs and metrics."""
-    logs.configure(settings.service, form=settings.log_format, level=settings.log_level)
-    metrics.serve(settings.metrics_listen)
-
-
-def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run a service's `main` to its end on uvloop. Wrong settings end it with a text for people."""
-
-    async def logged() -> None:
-        asyncio.get_running_loop().set_exception_handler(logs.of_event_loop)
-        await main()
-
-    try:
-        uvloop.run(logged())
-    except SettingsError as error:
-        sys.exit(str(error))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr
 
-from services.kit import interceptors, outbox, server, tasks
+from services.kit import outbox, process, tasks
 from services.kit.auth import AccessTokens, Authenticator, Keys, ServiceCredential
 from services.kit.db import Database
 from services.kit.server import Server
@@ -67,7 +66,6 @@ class Settings(ServiceSettings):
 
 def build(settings: Settings, database: Database) -> Server:
     """The service, ready to start. Raises SettingsError."""
-    secret = settings.service_secret.get_secret_value()
     signing = SigningKeys(settings.signing_keys, delay_seconds=settings.signing_delay_seconds)
     passwords = settings.passwords()
 
@@ -77,11 +75,10 @@ def build(settings: Settings, database: Database) -> Server:
     keys = Keys(own_keys)
     auth = Authenticator(
         AccessTokens(keys, issuer=settings.issuer),
-        ServiceCredential(settings.service, secret),
+        ServiceCredential(settings.service, settings.service_secret.get_secret_value()),
         check_session=session_check(database),
     )
-    layers = interceptors.stack(auth, secret=secret.encode())
-    users = Server.of(settings, layers, ready=database.ready)
+    users = Server.of(settings, auth, ready=database.ready)
     users.add(users_pb2_grpc.add_UserServiceServicer_to_server, UserService(database, passwords))
     users.add(
         users_pb2_grpc.add_AuthServiceServicer_to_server,
@@ -107,24 +104,5 @@ def build(settings: Settings, database: Database) -> Server:
     return users
 
 
-async def main() -> None:
-    """Serve until SIGTERM."""
-    settings = Settings.load()
-    server.start_process(settings)
-    database = await Database.open(
-        settings.database_url.get_secret_value(),
-        metadata,
-        name="shop users",
-        connections=settings.database_connections,
-    )
-    try:
-        await build(settings, database).run()
-    finally:
-        await database.close()
-
-
 if __name__ == "__main__":
-    try:
-        server.run(main)
-    except SettingsError as error:
-        sys.exit(str(error))
+    process.run(Settings, metadata, build)

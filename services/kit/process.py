@@ -1,0 +1,49 @@
+"""A service process from its first line to its last: settings, logs, database, server."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+import uvloop
+from sqlalchemy import MetaData
+
+from services.kit import logs, metrics
+from services.kit.db import Database
+from services.kit.server import Server
+from services.kit.settings import ServiceSettings, SettingsError
+
+Settings = TypeVar("Settings", bound=ServiceSettings)
+
+
+def run(
+    kind: type[Settings], metadata: MetaData, build: Callable[[Settings, Database], Server]
+) -> None:
+    """Serve until SIGTERM: what every `__main__` does.
+
+    `metadata` holds the service's tables; `build` puts the service together. Settings that do not
+    make a service end the process with a text for people.
+    """
+
+    async def serve(settings: Settings) -> None:
+        asyncio.get_running_loop().set_exception_handler(logs.of_event_loop)
+        database = await Database.open(
+            settings.database_url.get_secret_value(),
+            metadata,
+            name=f"shop {settings.service}",
+            connections=settings.database_connections,
+        )
+        try:
+            await build(settings, database).run()
+        finally:
+            await database.close()
+
+    try:
+        settings = kind.load()
+        logs.configure(settings.service, form=settings.log_format, level=settings.log_level)
+        metrics.serve(settings.metrics_listen)
+        uvloop.run(serve(settings))
+    except SettingsError as error:
+        sys.exit(str(error))
