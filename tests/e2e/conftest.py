@@ -39,3 +39,11 @@ async def shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shop]:
 def slash(request: pytest.FixtureRequest) -> str:
     """Every path is there in two forms."""
     return str(request.param)
+
+
+@pytest.fixture
+async def nothing_stored(shop: Shop) -> AsyncIterator[None]:
+    """No row of any table is another one after the test."""
+    before = await shop.rows()
+    yield
+    assert await shop.rows() == before
