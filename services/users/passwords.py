@@ -63,7 +63,7 @@ class Passwords:
     def _verify(self, stored: str, password: str) -> bool:
         try:
             return self._argon2.verify(stored, password)
-        except argon2.exceptions.VerificationError:
+        except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
             return False
 
     async def _run(self, work: Callable[[], Result]) -> Result:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
@@ -13,6 +14,7 @@ import pytest_asyncio
 
 from services.kit import call
 from services.kit.db import Database
+from services.users import passwords
 from services.users.__main__ import Settings, build
 from services.users.tables import metadata
 from tests import callers
@@ -48,6 +50,21 @@ def settings(
 @pytest_asyncio.fixture(scope="session")
 async def served(settings: Settings) -> AsyncIterator[Served]:
     """The service, for the whole run."""
+    async with serving(settings) as service:
+        yield service
+
+
+@pytest_asyncio.fixture
+async def full_cost(settings: Settings) -> AsyncIterator[Served]:
+    """Another one, that hashes passwords as dearly as in production."""
+    dear = {"argon2_iterations": passwords.ITERATIONS, "argon2_memory_kib": passwords.MEMORY_KIB}
+    async with serving(settings.model_copy(update=dear)) as service:
+        yield service
+
+
+@asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[Served]:
+    """Serve, until the block ends."""
     statements: Counter[str] = Counter()
 
     def count(query: object) -> None:
