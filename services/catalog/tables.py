@@ -1,7 +1,8 @@
 """The tables of the catalogue, as its statements and migrations see them.
 
 What the database itself refuses: negative stock, more reserved than there is (unless backorders are
-allowed), two products of one slug, two variants of one SKU, two variants of a product with the same options.
+allowed), two products of one slug, two variants of one SKU, two variants of a product with the same
+options.
 """
 
 from __future__ import annotations
@@ -54,18 +55,25 @@ products = sa.Table(
     sa.Column("attributes", JSONB, nullable=False),
     sa.Column("media", JSONB, nullable=False),
     sa.Column("default_variant_id", sa.Uuid, nullable=False),
-    # Of the default variant and of all variants, repeated so that lists sort and search without a join.
+    # Of the default variant and of all variants, repeated so that lists need no join to sort.
     sa.Column("price", sa.BigInteger, nullable=False),
     sa.Column("currency", sa.Text, nullable=False),
     sa.Column("skus", sa.Text, nullable=False),
     *_life(),
+    # What lists by name are ordered by: short enough for an index and for a page token.
+    sa.Column(
+        "name_key",
+        sa.Text(collation="C"),
+        sa.Computed("left(lower(name), 100)", persisted=True),
+        nullable=False,
+    ),
     sa.Column(
         "search",
         TSVECTOR,
         sa.Computed(
-            "setweight(to_tsvector('catalog.search', name), 'A')"
-            " || setweight(to_tsvector('catalog.search', skus), 'B')"
-            " || setweight(to_tsvector('catalog.search', description), 'C')",
+            "setweight(catalog.words(name), 'A')"
+            " || setweight(catalog.words(skus), 'B')"
+            " || setweight(catalog.words(description), 'C')",
             persisted=True,
         ),
     ),
@@ -74,7 +82,7 @@ products = sa.Table(
     # The orders of ListProducts. UUIDv7 grows with time, so `newest` is the id backwards.
     sa.Index("products_newest", "state", "id"),
     sa.Index("products_price", "state", "price", "id"),
-    sa.Index("products_name", "state", sa.text("left(lower(name), 100)"), "id"),
+    sa.Index("products_name", "state", "name_key", "id"),
     sa.Index("products_category_ids", "category_ids", postgresql_using="gin"),
     sa.Index(
         "products_attributes",
@@ -83,6 +91,16 @@ products = sa.Table(
         postgresql_ops={"attributes": "jsonb_path_ops"},
     ),
     sa.Index("products_search", "search", postgresql_using="gin"),
+    sa.Index("products_name_words", sa.text("catalog.words(name)"), postgresql_using="gin"),
+)
+
+# The words of names and descriptions (as their own spelling, and once more without each of their
+# letters), learned by a trigger: whoever searches with a typing error has such a rest in common.
+spellings = sa.Table(
+    "spellings",
+    metadata,
+    sa.Column("spelling", sa.Text(collation="C"), primary_key=True),
+    sa.Column("word", sa.Text(collation="C"), primary_key=True),
 )
 
 variants = sa.Table(
@@ -129,8 +147,8 @@ stock_movements = sa.Table(
     "stock_movements",
     metadata,
     sa.Column("id", sa.Uuid, primary_key=True),
-    # Drawn while the stock row is locked: per variant the order in which the changes happened, which
-    # ids and times of several processes do not tell.
+    # Drawn while the stock row is locked: per variant the order in which the changes happened,
+    # which ids and times of several processes do not tell.
     sa.Column("sequence", sa.BigInteger, sa.Identity(always=True), nullable=False),
     sa.Column("variant_id", sa.Uuid, nullable=False),
     sa.Column("change", sa.Integer, nullable=False),

@@ -1,4 +1,4 @@
-"""The catalogue as it begins: categories, products, variants, stock with its ledger, reservations."""
+"""The catalogue as it begins: categories, products, variants, stock, reservations, search."""
 
 from __future__ import annotations
 
@@ -24,18 +24,42 @@ def _life() -> list[sa.Column[object]]:
 
 def upgrade() -> None:
     """All tables are new, so nothing has to be done concurrently."""
-    # Words as they are, without accents: the catalogue may be in any language.
-    op.execute("CREATE TEXT SEARCH CONFIGURATION catalog.search (COPY = pg_catalog.simple)")
-    op.execute(
-        "ALTER TEXT SEARCH CONFIGURATION catalog.search"
-        " ALTER MAPPING FOR hword, hword_part, word WITH public.unaccent, pg_catalog.simple"
-    )
+    _create_search()
     _create_categories()
     _create_products()
     _create_variants()
     _create_stock()
     _create_reservations()
     create_idempotency_keys("catalog")
+    _keep_spellings()
+
+
+def _create_search() -> None:
+    # Words as they are, without accents: the catalogue may be in any language.
+    op.execute("CREATE TEXT SEARCH CONFIGURATION catalog.search (COPY = pg_catalog.simple)")
+    op.execute(
+        "ALTER TEXT SEARCH CONFIGURATION catalog.search ALTER MAPPING FOR"
+        " word, numword, hword, hword_part, hword_numpart, numhword"
+        " WITH public.unaccent, pg_catalog.simple"
+    )
+    # Postgres reads `TSH-4401` as a word and a negative number, and `a.b` as a host: so only runs
+    # of letters and digits reach its parser.
+    op.execute("""
+        CREATE FUNCTION catalog.words(text) RETURNS tsvector
+        LANGUAGE sql IMMUTABLE PARALLEL SAFE
+        RETURN to_tsvector(
+            'catalog.search', regexp_replace(normalize($1, NFKC), '[^[:alnum:]]+', ' ', 'g')
+        )
+    """)
+    # What is left of a word without one of its letters: words that differ in one letter, or in the
+    # order of two, have such a rest in common.
+    op.execute("""
+        CREATE FUNCTION catalog.rests(word text) RETURNS text[]
+        LANGUAGE sql IMMUTABLE PARALLEL SAFE
+        RETURN ARRAY(
+            SELECT left(word, n - 1) || substr(word, n + 1) FROM generate_series(1, length(word)) n
+        )
+    """)
 
 
 def _create_categories() -> None:
@@ -75,12 +99,18 @@ def _create_products() -> None:
         sa.Column("skus", sa.Text, nullable=False),
         *_life(),
         sa.Column(
+            "name_key",
+            sa.Text(collation="C"),
+            sa.Computed("left(lower(name), 100)", persisted=True),
+            nullable=False,
+        ),
+        sa.Column(
             "search",
             TSVECTOR,
             sa.Computed(
-                "setweight(to_tsvector('catalog.search', name), 'A')"
-                " || setweight(to_tsvector('catalog.search', skus), 'B')"
-                " || setweight(to_tsvector('catalog.search', description), 'C')",
+                "setweight(catalog.words(name), 'A')"
+                " || setweight(catalog.words(skus), 'B')"
+                " || setweight(catalog.words(description), 'C')",
                 persisted=True,
             ),
         ),
@@ -88,7 +118,7 @@ def _create_products() -> None:
         sa.Index("products_slug", "slug", unique=True),
         sa.Index("products_newest", "state", "id"),
         sa.Index("products_price", "state", "price", "id"),
-        sa.Index("products_name", "state", sa.text("left(lower(name), 100)"), "id"),
+        sa.Index("products_name", "state", "name_key", "id"),
         sa.Index("products_category_ids", "category_ids", postgresql_using="gin"),
         sa.Index(
             "products_attributes",
@@ -97,6 +127,7 @@ def _create_products() -> None:
             postgresql_ops={"attributes": "jsonb_path_ops"},
         ),
         sa.Index("products_search", "search", postgresql_using="gin"),
+        sa.Index("products_name_words", sa.text("catalog.words(name)"), postgresql_using="gin"),
         schema="catalog",
     )
 
@@ -193,3 +224,39 @@ def _create_reservations() -> None:
         sa.Index("reservation_lines_variant_id", "variant_id"),
         schema="catalog",
     )
+
+
+def _keep_spellings() -> None:
+    """The words of names and descriptions, learned when they are written."""
+    op.create_table(
+        "spellings",
+        sa.Column("spelling", sa.Text(collation="C"), primary_key=True),
+        sa.Column("word", sa.Text(collation="C"), primary_key=True),
+        schema="catalog",
+    )
+    op.execute("""
+        CREATE FUNCTION catalog.learn_words() RETURNS trigger
+        LANGUAGE plpgsql AS $$
+        BEGIN
+            WITH learned AS (
+                INSERT INTO catalog.spellings (spelling, word)
+                SELECT DISTINCT lexeme, lexeme
+                FROM changed, unnest(changed.search) AS found (lexeme, positions, weights)
+                WHERE weights && '{A,C}' AND lexeme ~ '^[[:alpha:]]{4,40}$'
+                ORDER BY lexeme
+                ON CONFLICT DO NOTHING
+                RETURNING word
+            )
+            INSERT INTO catalog.spellings (spelling, word)
+            SELECT DISTINCT rest, word FROM learned, unnest(catalog.rests(word)) AS rest;
+            RETURN NULL;
+        END
+        $$
+    """)
+    for change in ("INSERT", "UPDATE"):
+        op.execute(f"""
+            CREATE TRIGGER products_learn_words_on_{change.lower()}
+            AFTER {change} ON catalog.products
+            REFERENCING NEW TABLE AS changed
+            FOR EACH STATEMENT EXECUTE FUNCTION catalog.learn_words()
+        """)

@@ -1,0 +1,121 @@
+"""Lists of products: what a request asks for, and the page that answers it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from services.catalog import category_store, search_rules, search_statements
+from services.catalog.search_statements import Shape
+from services.kit import pages
+from services.kit.db import Connection, Row
+from shop.catalog.v1 import catalog_pb2
+
+# How many products are looked at one by one: at least, and more for larger pages.
+REACH = 4000
+REACH_EACH = 40
+
+FIRST_ID = UUID(int=0)
+LAST_ID = UUID(int=2**128 - 1)
+LARGEST_PRICE = 2**63 - 1
+# The parts of the key of each order. That of relevance begins with the place of a list.
+KEYS: dict[str, tuple[type, ...]] = {
+    "newest": (UUID,),
+    "price": (int, UUID),
+    "-price": (int, UUID),
+    "name": (str, UUID),
+    "relevance": (int, str, UUID),
+}
+BEFORE_ALL: dict[str, list[Any]] = {
+    "newest": [LAST_ID],
+    "price": [-1, FIRST_ID],
+    "-price": [LARGEST_PRICE, LAST_ID],
+    "name": ["", FIRST_ID],
+    "relevance": [0, "", FIRST_ID],
+}
+
+
+async def page(
+    connection: Connection,
+    request: catalog_pb2.ListProductsRequest,
+    state: catalog_pb2.Product.State.ValueType,
+) -> tuple[Sequence[Row], str]:
+    """The rows of `store.PRODUCT` of one page, and the next page's token.
+
+    A search without any letter or digit finds nothing. Raises INVALID_ARGUMENT for a token of
+    another list.
+    """
+    order = request.order_by or ("relevance" if request.q else "newest")
+    key = pages.start(request, *KEYS[order]) or BEFORE_ALL[order]
+    filters = await _filters(connection, request, order)
+    if filters is None:
+        return [], ""
+    shape, values = filters
+    rows = await search_statements.page(shape).all(
+        connection, state=state, most=pages.size(request) + 1, **_after(order, key), **values
+    )
+    return pages.cut(request, rows, lambda row: _key(order, row))
+
+
+def _after(order: str, key: Sequence[Any]) -> dict[str, Any]:
+    """The parameters that say where the page begins."""
+    if order == "newest":
+        return {"after_id": key[0]}
+    if order != "relevance":
+        return {"after_key": key[0], "after_id": key[1]}
+    place, name, id = key
+    return {
+        "place": place,
+        "begins_key": name,
+        "begins_id": id,
+        "named_id": id if place == 1 else LAST_ID,
+        "after_id": id if place == 2 else LAST_ID,
+    }
+
+
+def _key(order: str, row: Row) -> tuple[str | int | UUID, ...]:
+    key = (row["place"], row["key"], row["id"])
+    return key[3 - len(KEYS[order]) :]
+
+
+async def _filters(
+    connection: Connection, request: catalog_pb2.ListProductsRequest, order: str
+) -> tuple[Shape, dict[str, Any]] | None:
+    """Which filters there are and their parameters; None when nothing can match them."""
+    values: dict[str, Any] = {}
+    if request.HasField("min_price") or request.HasField("max_price"):
+        most = request.max_price if request.HasField("max_price") else LARGEST_PRICE
+        values |= {"min_price": request.min_price, "max_price": most}
+    if request.currency_code:
+        values["currency"] = request.currency_code
+    if request.attributes:
+        wanted = set(request.attributes)
+        values["attributes"] = dict(text.split("=", 1) for text in wanted)
+        if len(values["attributes"]) < len(wanted):
+            return None
+    if request.category_id:
+        start = UUID(request.category_id)
+        values["categories"] = await category_store.descendants(connection, start)
+        if not values["categories"]:
+            return None
+    if request.q:
+        searched = search_rules.terms(await search_statements.WORDS.all(connection, q=request.q))
+        if not searched:
+            return None
+        values["words"] = search_rules.tsquery(searched)
+        if order == "relevance":
+            values["name_words"] = search_rules.tsquery(searched, "A")
+            values["begins"] = request.q.strip()
+    shape = Shape(
+        order,
+        category="categories" in values,
+        price="min_price" in values,
+        currency="currency" in values,
+        in_stock=request.in_stock,
+        attributes="attributes" in values,
+        words="words" in values,
+    )
+    if search_statements.has_conditions(shape):
+        values["reach"] = REACH + REACH_EACH * (pages.size(request) + 1)
+    return shape, values

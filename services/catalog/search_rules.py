@@ -1,0 +1,72 @@
+"""What words a search looks for: pure decisions about prefixes and typing errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+# Shorter words have too many neighbours to guess which one was meant.
+SHORTEST_CORRECTED = 4
+# From this length on two words that differ by two changes still look alike.
+LONG = 8
+MOST_CORRECTIONS = 10
+
+
+class Term(NamedTuple):
+    """One word to look for: any of `spellings`; the first one may be the beginning of a word."""
+
+    spellings: tuple[str, ...]
+    unfinished: bool
+
+
+def terms(words: Sequence[Any]) -> list[Term]:
+    """The terms of a search, from its `words` with what is known of them.
+
+    A word has its `lexeme`, its `positions` in the search, whether it is `known` as a word of some
+    product or `begins` one, and the `similar` known words. Only words that nobody knows are taken
+    for typing errors; they are looked for all the same, as they may stand in a SKU.
+    """
+    last = max((max(word["positions"]) for word in words), default=0)
+    found = []
+    for word in words:
+        unfinished = last in word["positions"]
+        spellings = [word["lexeme"]]
+        if not word["known"] and not (unfinished and word["begins"]):
+            spellings += corrections(word["lexeme"], word["similar"])
+        found.append(Term(tuple(spellings), unfinished))
+    return found
+
+
+def corrections(word: str, similar: Sequence[str]) -> list[str]:
+    """Those of the `similar` words that `word` may have been meant to be."""
+    if len(word) < SHORTEST_CORRECTED or not word.isalpha():
+        return []
+    meant = [other for other in similar if len(word) >= LONG or is_one_change(word, other)]
+    return sorted(meant)[:MOST_CORRECTIONS]
+
+
+def is_one_change(one: str, other: str) -> bool:
+    """Whether a letter more, less or other, or two letters swapped, makes one word of the other."""
+    if len(one) > len(other):
+        one, other = other, one
+    start = 0
+    while start < len(one) and one[start] == other[start]:
+        start += 1
+    one, other = one[start:], other[start:]
+    if len(one) < len(other):
+        return one == other[1:]
+    return one[1:] == other[1:] or (one[1::-1] == other[:2] and one[2:] == other[2:])
+
+
+def tsquery(searched: Sequence[Term], weight: str = "") -> str:
+    """The terms as Postgres' tsquery; `weight` A looks in names alone.
+
+    A lexeme is letters and digits, so nothing in it has a meaning in a tsquery.
+    """
+    return " & ".join("(" + " | ".join(_lexemes(term, weight)) + ")" for term in searched)
+
+
+def _lexemes(term: Term, weight: str) -> Iterator[str]:
+    for index, spelling in enumerate(term.spellings):
+        label = ("*" if term.unfinished and index == 0 else "") + weight
+        yield f"'{spelling}':{label}" if label else f"'{spelling}'"
