@@ -11,10 +11,11 @@ import asyncpg
 import grpc
 import pytest
 import pytest_asyncio
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from services.kit import call
 from services.kit.db import Database
-from services.users import passwords
+from services.users import __main__ as wiring, passwords
 from services.users.__main__ import Settings, build
 from services.users.tables import metadata
 from tests import callers
@@ -23,10 +24,18 @@ from tests.users.people import People, Served
 
 
 @pytest.fixture(scope="session")
-def keys_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def signing_key() -> ec.EllipticCurvePrivateKey:
+    """The key that the service signs with."""
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+@pytest.fixture(scope="session")
+def keys_folder(
+    signing_key: ec.EllipticCurvePrivateKey, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """A folder with one signing key."""
     folder = tmp_path_factory.mktemp("keys")
-    signing_keys.write(folder / "1.pem")
+    signing_keys.write(folder / "1.pem", signing_key)
     return folder
 
 
@@ -60,6 +69,18 @@ async def full_cost(settings: Settings) -> AsyncIterator[Served]:
     dear = {"argon2_iterations": passwords.ITERATIONS, "argon2_memory_kib": passwords.MEMORY_KIB}
     async with serving(settings.model_copy(update=dear)) as service:
         yield service
+
+
+@pytest_asyncio.fixture
+async def rotating(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[Served, Path]]:
+    """Another one that rotates its keys in parts of a second, and the folder with its first key."""
+    monkeypatch.setattr(wiring, "KEYS_SECONDS", 0.02)
+    signing_keys.write(tmp_path / "1.pem")
+    changed = {"signing_keys": tmp_path, "signing_delay_seconds": 0.2}
+    async with serving(settings.model_copy(update=changed)) as service:
+        yield service, tmp_path
 
 
 @asynccontextmanager

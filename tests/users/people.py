@@ -38,10 +38,12 @@ class Served:
         self.auth = users_pb2_grpc.AuthServiceStub(self.channel)
         self.sessions = session_pb2_grpc.SessionServiceStub(self.channel)
 
-    async def mails_to(self, address: str, count: int = 1) -> list[EmailMessage]:
+    async def mails_to(
+        self, address: str, count: int = 1, *, seconds: float = 5.0
+    ) -> list[EmailMessage]:
         """The mails to an address, oldest first, as soon as there are so many."""
         found: list[EmailMessage] = []
-        for _ in range(500):
+        for _ in range(int(seconds / 0.01)):
             found = [mail for mail in self._mails() if mail["To"] == address]
             if len(found) >= count:
                 return found
