@@ -124,8 +124,12 @@ def answer(method: Method, handler: Handler) -> Handler:
 
 async def _refuse(context: Any, error: ServiceError) -> NoReturn:
     call.current().refusal = error
-    details = (("grpc-status-details-bin", error.status().SerializeToString()),)
-    await context.abort(error.code, error.message, details)
+    metadata: list[tuple[str, str | bytes]] = [
+        ("grpc-status-details-bin", error.status().SerializeToString())
+    ]
+    if error.code is grpc.StatusCode.UNAUTHENTICATED:  # a 401 has to say it (RFC 9110, 15.5.2)
+        metadata.append(("www-authenticate", 'Bearer realm="shop"'))
+    await context.abort(error.code, error.message, tuple(metadata))
     raise AssertionError("abort always raises")
 
 
