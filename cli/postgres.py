@@ -35,6 +35,9 @@ _ALWAYS = {
     "log_timezone": "UTC",
     "log_line_prefix": "%q%u: ",
     "log_checkpoints": "off",
+    # An e-mail address that is taken would stand in the log, as DETAIL of the error.
+    "log_error_verbosity": "terse",
+    "log_min_error_statement": "fatal",
     "jit": "off",  # compiling costs more than the short statements of a service ever win
     "random_page_cost": "1.1",
     "cluster_name": "shop",
