@@ -101,6 +101,7 @@ def build(settings: Settings, database: Database) -> Server:
     users.background("outbox", relay.forever)
     users.background("keys", tasks.every(KEYS_SECONDS, reload_keys))
     users.background("cleanup", tasks.every(CLEANUP_SECONDS, partial(cleanup.clean, database)))
+    users.background("old keys", tasks.every(CLEANUP_SECONDS, database.forget_old_keys))
     return users
 
 
