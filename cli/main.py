@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
+import re
+import signal
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -92,12 +94,18 @@ def migrate(
 @app.command()
 def seed(
     products: Annotated[int, typer.Option(min=1, max=10_000_000, help="How many to add.")] = 1000,
+    chosen_seed: Annotated[
+        str,
+        typer.Option("--seed", help="a-z and 0-9: the same once more, in another shop. [random]"),
+    ] = "",
     data: DataOption = DEFAULT_DATA,
 ) -> None:
     """Fill the catalogue with made-up products."""
     from cli import commands
 
-    run(commands.seed(data, products))
+    if chosen_seed and not re.fullmatch("[a-z0-9]{1,12}", chosen_seed):
+        raise typer.BadParameter("A seed is 1 to 12 lower-case letters and digits.")
+    run(commands.seed(data, products, chosen_seed))
 
 
 @app.command()
@@ -133,6 +141,8 @@ def version() -> None:
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:
     """Do the work; what went wrong is said in a sentence, and the status is 1."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # see cli.entry
     try:
         return asyncio.run(work)
     except StartError as error:
