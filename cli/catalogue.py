@@ -15,7 +15,8 @@ from services.catalog import rules
 
 CURRENCY = "USD"
 _FILE = Path(__file__).with_name("demo.toml")
-_SOME_HAVE_VARIANTS = 0.2
+_SOME_HAVE_VARIANTS = 0.3
+_SOME_ARE_NAMED = 0.4
 _SOME_ARE_REDUCED = 0.15
 _SOME_ARE_SOLD_OUT = 0.05
 
@@ -87,29 +88,38 @@ def demo_items() -> list[Item]:
 def made_up_items(count: int, seed: str) -> Iterator[Item]:
     """`count` products made of the demo's words; the same for the same seed.
 
-    Those of different seeds, which are lower-case letters and digits, can be in one catalogue.
+    Makers and collections are coined, so that some words are in every product and thousands in few,
+    as in any language. Those of different seeds, which are lower-case letters and digits, can be in
+    one catalogue.
     """
     luck = random.Random(seed)  # noqa: S311 - these are no secrets
     said = words()
     shelves = _categories()
     # Every draw costs, and there may be a million products.
     pick, chance = luck.choice, luck.random
+    makers = said["makers"] + [_coined(luck, 2) for _ in range(min(count, 2_000))]
+    collections = [_coined(luck, 3) for _ in range(min(count, 20_000))]
     for number in range(1, count + 1):
         shelf = pick(shelves)
         material, noun = pick(shelf["materials"]), pick(shelf["nouns"])
         low, high = shelf["prices"]
         price = int(low + (high - low) * chance() ** 2) * 100 + 90
-        maker = pick(said["makers"])
+        maker, collection, colour = pick(makers), pick(collections), pick(said["colours"])
         colours = luck.sample(said["colours"], 3) if chance() < _SOME_HAVE_VARIANTS else []
         name = f"{pick(said['adjectives'])} {material} {noun}"
+        if chance() < _SOME_ARE_NAMED:
+            name = f"{name} {collection}"
         yield Item(
             slug=f"{rules.slug_of(name)}-{seed}-{number}",
             name=name,
-            description=f"{noun.capitalize()} of {material} by {maker}. {pick(said['notes'])}",
+            description=(
+                f"{noun.capitalize()} of {material} in {colour}, from the {collection} collection "
+                f"by {maker}. {pick(said['notes'])} {pick(said['notes'])}"
+            ),
             category=shelf["name"],
             price=price,
             compare_at_price=price * 5 // 4 if chance() < _SOME_ARE_REDUCED else None,
-            attributes={"material": material, "maker": maker},
+            attributes={"colour": colour, "maker": maker, "material": material},
             choices=tuple(
                 Choice(
                     f"{seed}-{number}-{index}".upper(),
@@ -121,6 +131,13 @@ def made_up_items(count: int, seed: str) -> Iterator[Item]:
                 )
             ),
         )
+
+
+def _coined(luck: random.Random, syllables: int) -> str:
+    """A word that sounds as if it meant something."""
+    said = words()
+    stem = "".join(luck.choices(said["syllables"], k=syllables))
+    return f"{stem.capitalize()}{luck.choice(said['endings'])}"
 
 
 def _categories() -> list[dict[str, Any]]:

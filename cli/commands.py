@@ -62,12 +62,12 @@ async def write_migration(data: Path, only: tuple[str, ...], title: str) -> None
     typer.echo(f"Wrote {path}: read it before you run it.")
 
 
-async def seed(data: Path, count: int) -> None:
-    """Load products, with a bar that shows how far it is."""
+async def seed(data: Path, count: int, seed: str = "") -> None:
+    """Load products, with a bar that shows how far it is; without a `seed`, others each time."""
     from cli import catalogue
     from cli.seed import load, refresh_statistics
 
-    items = catalogue.made_up_items(count, seed=secrets.token_hex(3))
+    items = catalogue.made_up_items(count, seed=seed or secrets.token_hex(3))
     async with open_databases(data) as databases:
         await migrations.migrate(databases, ["catalog"])
         url = databases.services["catalog"]

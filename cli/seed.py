@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -12,12 +13,27 @@ import asyncpg
 from uuid_utils.compat import uuid7
 
 from cli.catalogue import CURRENCY, Item, categories
+from cli.programs import StartError
 from services.catalog import rules
-from services.catalog.tables import products, stock, stock_movements, variants
+from services.catalog.tables import (
+    categories as categories_table,
+    products,
+    spellings,
+    stock,
+    stock_movements,
+    variants,
+)
 from shop.catalog.v1.catalog_pb2 import Product, StockMovement
 
 # Products of one transaction.
-BATCH = 5_000
+BATCH = 20_000
+_SESSION = {
+    "application_name": "shop seed",
+    "synchronous_commit": "off",
+    # What the inverted indexes put aside until there is much of it.
+    "gin_pending_list_limit": "64MB",
+    "work_mem": "64MB",
+}
 
 _COLUMNS = {
     products: (
@@ -61,20 +77,23 @@ class Rows(NamedTuple):
 async def load(
     url: str, items: Iterable[Item], loaded: Callable[[int], None] = lambda _: None
 ) -> None:
-    """Add the items as products; `loaded` hears how many more there are now."""
-    connection = await asyncpg.connect(url, server_settings={"application_name": "shop seed"})
+    """Add the items as products; `loaded` hears how many more there are now. Raises StartError."""
+    connection = await asyncpg.connect(url, server_settings=_SESSION)
     try:
         ids = await _ensure_categories(connection)
         remaining = iter(items)
-        while batch := list(itertools.islice(remaining, BATCH)):
-            rows = _rows(batch, ids)
+        # The next batch is made while Postgres takes this one.
+        following = asyncio.create_task(asyncio.to_thread(_next, remaining, ids))
+        while (rows := await following).products:
+            following = asyncio.create_task(asyncio.to_thread(_next, remaining, ids))
             async with connection.transaction():
-                await connection.execute("SET LOCAL synchronous_commit = off")
                 for (table, columns), records in zip(_COLUMNS.items(), rows, strict=True):
                     await connection.copy_records_to_table(
                         table.name, schema_name=table.schema, columns=columns, records=records
                     )
-            loaded(len(batch))
+            loaded(len(rows.products))
+    except asyncpg.UniqueViolationError:
+        raise StartError("These products are there already: take another seed.") from None
     finally:
         await connection.close()
 
@@ -83,7 +102,7 @@ async def refresh_statistics(owner_url: str) -> None:
     """Let Postgres look at what was loaded: it plans by what it knows about the tables."""
     connection = await asyncpg.connect(owner_url)
     try:
-        for table in _COLUMNS:
+        for table in (*_COLUMNS, categories_table, spellings):
             await connection.execute(f"VACUUM (ANALYZE) {table.fullname}")
     finally:
         await connection.close()
@@ -108,7 +127,9 @@ async def _ensure_categories(connection: asyncpg.Connection) -> dict[str, UUID]:
     return ids
 
 
-def _rows(batch: list[Item], categories: Mapping[str, UUID]) -> Rows:
+def _next(items: Iterator[Item], categories: Mapping[str, UUID]) -> Rows:
+    """Records of the next batch of items; empty behind the last one."""
+    batch = itertools.islice(items, BATCH)
     rows = Rows([], [], [], [])
     for item in batch:
         product_id = uuid7()
@@ -122,7 +143,9 @@ def _rows(batch: list[Item], categories: Mapping[str, UUID]) -> Rows:
                 Product.ACTIVE,
                 [categories[item.category]],
                 json.dumps(item.attributes),
-                "[]",
+                json.dumps(
+                    [{"url": f"https://images.example.com/{item.slug}.jpg", "alt": item.name}]
+                ),
                 chosen[0][0],
                 item.price,
                 CURRENCY,

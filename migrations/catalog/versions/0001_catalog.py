@@ -227,7 +227,7 @@ def _create_reservations() -> None:
 
 
 def _keep_spellings() -> None:
-    """The words of names and descriptions, learned when they are written."""
+    """The words of products, learned when they are written; sorted, so that nobody deadlocks."""
     op.create_table(
         "spellings",
         sa.Column("spelling", sa.Text(collation="C"), primary_key=True),
@@ -238,11 +238,12 @@ def _keep_spellings() -> None:
         CREATE FUNCTION catalog.learn_words() RETURNS trigger
         LANGUAGE plpgsql AS $$
         BEGIN
-            WITH learned AS (
+            WITH found AS MATERIALIZED (
+                SELECT DISTINCT lexeme FROM changed, unnest(changed.search)
+            ), learned AS (
                 INSERT INTO catalog.spellings (spelling, word)
-                SELECT DISTINCT lexeme, lexeme
-                FROM changed, unnest(changed.search) AS found (lexeme, positions, weights)
-                WHERE weights && '{A,C}' AND lexeme ~ '^[[:alpha:]]{4,40}$'
+                SELECT lexeme, lexeme FROM found
+                WHERE lexeme ~ '^[[:alpha:]]{4,40}$'
                 ORDER BY lexeme
                 ON CONFLICT DO NOTHING
                 RETURNING word
