@@ -48,6 +48,10 @@ async def page(
     """
     order = request.order_by or ("relevance" if request.q else "newest")
     key = pages.start(request, *KEYS[order]) or BEFORE_ALL[order]
+    if order == "price":
+        key = max(key, [request.min_price, FIRST_ID])
+    elif order == "-price" and request.HasField("max_price"):
+        key = min(key, [request.max_price, LAST_ID])
     filters = await _filters(connection, request, order)
     if filters is None:
         return [], ""
@@ -84,9 +88,13 @@ async def _filters(
 ) -> tuple[Shape, dict[str, Any]] | None:
     """Which filters there are and their parameters; None when nothing can match them."""
     values: dict[str, Any] = {}
-    if request.HasField("min_price") or request.HasField("max_price"):
+    priced = request.HasField("min_price") or request.HasField("max_price")
+    # Lists by price begin at one of the two.
+    if priced and order != "price":
+        values["min_price"] = request.min_price
+    if priced and order != "-price":
         most = request.max_price if request.HasField("max_price") else LARGEST_PRICE
-        values |= {"min_price": request.min_price, "max_price": most}
+        values["max_price"] = most
     if request.currency_code:
         values["currency"] = request.currency_code
     if request.attributes:
@@ -110,7 +118,7 @@ async def _filters(
     shape = Shape(
         order,
         category="categories" in values,
-        price="min_price" in values,
+        price=priced,
         currency="currency" in values,
         in_stock=request.in_stock,
         attributes="attributes" in values,

@@ -55,12 +55,13 @@ class Condition(NamedTuple):
 
 
 class List(NamedTuple):
-    """Products in the order of an index; `within` narrows the part of the index that is read."""
+    """Products in the order of an index: where it begins and ends, and what they have to fulfil."""
 
     name: str
-    key: sa.ColumnElement[Any] | None
+    key: sa.ColumnElement[Any] | None = None
     descending: bool = False
-    within: tuple[Clause, ...] = ()
+    first: sa.ColumnElement[Any] | None = None
+    until: tuple[Clause, ...] = ()
     conditions: tuple[Condition, ...] = ()
 
 
@@ -86,7 +87,6 @@ _FILTERED = [
     products.c[name]
     for name in (
         "id",
-        "name",
         "price",
         "currency",
         "category_ids",
@@ -97,9 +97,7 @@ _FILTERED = [
 ]
 _MOST, _REACH = _bind("most", sa.Integer), _bind("reach", sa.Integer)
 _COLUMNS = products.c
-_NAME = _COLUMNS.name_key
 _BEGINNING = sa.func.left(sa.func.lower(_bind("begins")), _number(100), type_=sa.Text).collate("C")
-_BEGINS = (_NAME >= _BEGINNING, _BEGINNING.concat(_LAST_CHARACTER) > _NAME)
 _BUYABLE = (
     sa.select(variants.c.product_id)
     .select_from(variants.join(stock, stock.c.variant_id == variants.c.id))
@@ -114,11 +112,8 @@ def _is_buyable(columns: Columns) -> Clause:
 
 
 _CATEGORY = _both(lambda columns: columns.category_ids.overlap(_bind("categories", ARRAY(sa.Uuid))))
-_PRICE = _both(
-    lambda columns: columns.price.between(
-        _bind("min_price", sa.BigInteger), _bind("max_price", sa.BigInteger)
-    )
-)
+_CHEAPEST, _DEAREST = _bind("min_price", sa.BigInteger), _bind("max_price", sa.BigInteger)
+_PRICE = _both(lambda columns: columns.price.between(_CHEAPEST, _DEAREST))
 _CURRENCY = _both(lambda columns: columns.currency == _bind("currency"))
 _ATTRIBUTES = _both(
     lambda columns: columns.attributes.contains(_bind("attributes", _COLUMNS.attributes.type))
@@ -143,23 +138,37 @@ def _lists(shape: Shape) -> list[List]:
     ]
     conditions = tuple(condition for wanted, condition in filters if wanted)
     if shape.order in ("price", "-price"):
-        within = (_PRICE.all(_COLUMNS),) if shape.price else ()
-        words = (_WORDS,) if shape.words else ()
         descending = shape.order == "-price"
-        return [List("after", _COLUMNS.price, descending, within, conditions + words)]
+        until = _COLUMNS.price >= _CHEAPEST if descending else _COLUMNS.price <= _DEAREST
+        conditions += (_WORDS,) if shape.words else ()
+        return [
+            List(
+                "after",
+                _COLUMNS.price,
+                descending,
+                until=(until,) if shape.price else (),
+                conditions=conditions,
+            )
+        ]
     if shape.price:
         conditions += (_PRICE,)
     if shape.order == "relevance":
         return [
-            List("begins", _NAME, within=_BEGINS, conditions=(*conditions, _NAMED)),
-            List("named", None, True, (), (*conditions, _NAMED, _NOT_BEGINNING)),
-            List("after", None, True, (), (*conditions, _WORDS, _NOT_NAMED)),
+            List(
+                "begins",
+                _COLUMNS.name_key,
+                first=_BEGINNING,
+                until=(_COLUMNS.name_key < _BEGINNING.concat(_LAST_CHARACTER),),
+                conditions=(*conditions, _NAMED),
+            ),
+            List("named", descending=True, conditions=(*conditions, _NAMED, _NOT_BEGINNING)),
+            List("after", descending=True, conditions=(*conditions, _WORDS, _NOT_NAMED)),
         ]
     if shape.words:
         conditions += (_WORDS,)
     if shape.order == "name":
-        return [List("after", _NAME, conditions=conditions)]
-    return [List("after", None, True, (), conditions)]
+        return [List("after", _COLUMNS.name_key, conditions=conditions)]
+    return [List("after", descending=True, conditions=conditions)]
 
 
 def has_conditions(shape: Shape) -> bool:
@@ -173,20 +182,21 @@ def _in_order(part: List, columns: Columns) -> list[sa.ColumnElement[Any]]:
 
 
 def _after(part: List) -> Clause:
-    """Behind the key where the page begins."""
-    here = [_COLUMNS.id] if part.key is None else [part.key, _COLUMNS.id]
-    last = [_bind(f"{part.name}_id", sa.Uuid)]
-    if part.key is not None:
-        last.insert(0, _bind(f"{part.name}_key", part.key.type))
-    if part.descending:
-        return sa.tuple_(*here) < sa.tuple_(*last)
-    return sa.tuple_(*here) > sa.tuple_(*last)
+    """Behind the key where the page begins: one condition, as of two bounds an index takes one."""
+    id = _bind(f"{part.name}_id", sa.Uuid)
+    if part.key is None:
+        return _COLUMNS.id < id if part.descending else _COLUMNS.id > id
+    key: sa.ColumnElement[Any] = _bind(f"{part.name}_key", part.key.type)
+    if part.first is not None:
+        key = sa.func.greatest(key, part.first)
+    here, last = sa.tuple_(part.key, _COLUMNS.id), sa.tuple_(key, id)
+    return here < last if part.descending else here > last
 
 
 def _find(part: List, gates: list[Clause]) -> sa.Select[Any]:
     """Up to `most` products of one list: id, key. Nothing is read unless all `gates` are true."""
     key = sa.literal_column("''", sa.Text) if part.key is None else part.key
-    place = (_COLUMNS.state == _bind("state", sa.SmallInteger), *part.within, _after(part))
+    place = (_COLUMNS.state == _bind("state", sa.SmallInteger), _after(part), *part.until)
     ahead = sa.select(*_FILTERED, key.label("key")).where(*place)
     if not part.conditions:
         first = ahead.where(*gates).subquery()

@@ -83,6 +83,7 @@ products = sa.Table(
     sa.Index("products_newest", "state", "id"),
     sa.Index("products_price", "state", "price", "id"),
     sa.Index("products_name", "state", "name_key", "id"),
+    sa.Index("products_currency", "currency"),
     sa.Index("products_category_ids", "category_ids", postgresql_using="gin"),
     sa.Index(
         "products_attributes",
