@@ -16,7 +16,7 @@ from grpc_reflection.v1alpha import reflection
 from services.kit import failures, interceptors, logs, tasks
 from services.kit.auth import Authenticator
 from services.kit.interceptors import Layer, Method
-from services.kit.settings import ServiceSettings, SettingsError
+from services.kit.settings import ServiceSettings, SettingsError, host_and_port
 
 log = logs.logger("server")
 
@@ -62,7 +62,10 @@ class Server:
         concurrent_rpcs: int = 256,
         drain_seconds: float = 5.0,
     ) -> None:
-        """`ready` tells whether calls can be answered now; it is asked twice a second."""
+        """`ready` tells whether calls can be answered now; it is asked twice a second.
+
+        Raises SettingsError when `listen` is no address, or is taken.
+        """
         self._layers = layers
         self._ready = ready
         self._drain_seconds = drain_seconds
@@ -73,6 +76,7 @@ class Server:
         self._work: list[tuple[str, Callable[[], Awaitable[None]]]] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._health = health.aio.HealthServicer()
+        host_and_port(listen)  # gRPC would take port 99999 for 34463, and none for 443
         try:
             self.port = self._server.add_insecure_port(listen)
         except RuntimeError:
