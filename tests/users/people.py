@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections import Counter
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -22,6 +24,7 @@ from shop.users.v1 import session_pb2_grpc, users_pb2, users_pb2_grpc
 PASSWORD = "correct horse battery staple"
 NEW_PASSWORD = "an entirely different one"
 Metadata = tuple[tuple[str, str], ...]
+Answer = TypeVar("Answer")
 
 
 @dataclass
@@ -96,6 +99,16 @@ class People:
     def __init__(self, served: Served, owner: asyncpg.Connection) -> None:
         self.served = served
         self.owner = owner
+
+    @contextlib.asynccontextmanager
+    async def held_up(self, call: Awaitable[Answer]) -> AsyncIterator[asyncio.Future[Answer]]:
+        """Users locked while the block runs, and in it a call that already waits for that."""
+        async with self.owner.transaction():
+            await self.owner.execute("SELECT FROM users.users FOR UPDATE")
+            waiting = asyncio.ensure_future(call)
+            while not await self.owner.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+                await asyncio.sleep(0.01)
+            yield waiting
 
     def address(self) -> str:
         """An e-mail address that nobody has."""

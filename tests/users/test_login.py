@@ -185,6 +185,18 @@ class TestThrottle:
         assert reasons.count("INVALID_CREDENTIALS") == 10
         assert reasons.count("LOGIN_THROTTLED") == 50
 
+    async def test_a_right_guess_among_them_that_failures_outran_is_none(
+        self, people: People
+    ) -> None:
+        person = await people.sign_up()
+        async with people.held_up(person.sign_in()) as login:
+            await people.owner.execute(
+                "INSERT INTO users.attempts VALUES ($1, array_fill(now(), '{10}'))",
+                rules.FAILED_LOGINS.subject(person.email),
+            )
+        with refused(StatusCode.RESOURCE_EXHAUSTED, "LOGIN_THROTTLED"):
+            await login
+
     async def test_signing_in_many_times_at_once_is_no_failure(self, people: People) -> None:
         person = await people.sign_up()
         again = await asyncio.gather(*(person.sign_in() for _ in range(30)))
@@ -198,7 +210,7 @@ class TestSecrecy:
         self, people: People, full_cost: Served
     ) -> None:
         users = People(full_cost, people.owner)
-        known = await asyncio.gather(*(users.sign_up() for _ in range(LOGINS)))
+        known = [await users.sign_up() for _ in range(LOGINS)]
         took: dict[bool, list[float]] = {True: [], False: []}
         bodies = set()
         for person in known:
