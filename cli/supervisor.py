@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import time
-from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
+from asyncio.subprocess import DEVNULL, Process
 
 from cli.output import Output
 from cli.programs import Program, StartError, popen_arguments
@@ -21,6 +21,7 @@ STEADY_SECONDS = 10.0
 # A program that ended so often without ever having worked is not going to.
 HOPELESS_STARTS = 3
 STOP_SECONDS = 10.0
+LAST_WORDS_SECONDS = 0.5
 
 
 class Kept:
@@ -90,51 +91,65 @@ class Kept:
 
     async def _run(self) -> str:
         """Run the program to its end; how it ended."""
-        program = self.program
         try:
-            await asyncio.to_thread(program.prepare)
+            process, copying = await self._start()
+        except (StartError, OSError) as error:
+            return str(error)
+        watching = asyncio.create_task(self._watch(process.pid))
+        try:
+            code = await process.wait()
+        finally:
+            watching.cancel()
+        self.kill()  # what it started itself and did not end
+        # What it said last, unless somebody else still holds its output open.
+        await asyncio.wait({copying}, timeout=LAST_WORDS_SECONDS)
+        copying.cancel()
+        return f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+
+    async def _start(self) -> tuple[Process, asyncio.Task[None]]:
+        """Start the program, and copy what it writes. Raises StartError or OSError."""
+        program = self.program
+        await asyncio.to_thread(program.prepare)
+        # Not asyncio's pipe: it makes `wait` wait for everybody who has inherited the other end.
+        reading, writing = os.pipe()
+        try:
             self.process = await asyncio.create_subprocess_exec(
                 *program.command,
                 stdin=DEVNULL,
-                stdout=PIPE,
-                stderr=STDOUT,
+                stdout=writing,
+                stderr=writing,
                 **popen_arguments(program),
             )
-        except (StartError, OSError) as error:
-            return str(error)
-        process = self.process
-        if self._stopping.is_set():  # asked to while it was starting
-            process.send_signal(program.stop_signal)
-        beside = [
-            asyncio.create_task(self._watch(process)),
-            asyncio.create_task(self._copy(process)),
-        ]
-        try:
-            code = await process.wait()
-            self.kill()  # what it started itself and did not end
-            # What it said last, unless somebody else still holds its output open.
-            await asyncio.wait({beside[1]}, timeout=0.5)
+        except BaseException:
+            os.close(reading)
+            raise
         finally:
-            for task in beside:
-                task.cancel()
-            await asyncio.gather(*beside, return_exceptions=True)
-        return f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+            os.close(writing)
+        copying = asyncio.create_task(self._copy(reading))
+        if self._stopping.is_set():  # asked to while it was starting
+            self.process.send_signal(program.stop_signal)
+        return self.process, copying
 
-    async def _watch(self, process: Process) -> None:
+    async def _watch(self, pid: int) -> None:
         pause = FIRST_PROBE_SECONDS
-        while not await self.program.ready(process.pid):
+        while not await self.program.ready(pid):
             await asyncio.sleep(pause)
             pause = min(pause * 1.2, LONGEST_PROBE_SECONDS)
         self.ready.set()
 
-    async def _copy(self, process: Process) -> None:
-        assert process.stdout is not None
+    async def _copy(self, reading: int) -> None:
+        """Write what comes from a pipe, line by line, until everybody has closed the other end."""
         lines = self._output.lines(self.program.name)
+        stream = asyncio.StreamReader()
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(reading, "rb", 0)
+        )
         try:
-            while chunk := await process.stdout.read(1 << 16):
+            while chunk := await stream.read(1 << 16):
                 lines.feed(chunk)
         finally:
             lines.end()
+            transport.close()
 
 
 class Supervisor:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import io
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from cli import supervisor as supervision
 from cli.output import Output
@@ -40,11 +41,28 @@ def transcript() -> Transcript:
     return Transcript()
 
 
-@pytest_asyncio.fixture
-async def supervisor(transcript: Transcript) -> AsyncIterator[Supervisor]:
-    made = Supervisor(Output(transcript))
-    yield made
-    await made.stop(*made.names())
+@pytest.fixture
+def supervisor(transcript: Transcript) -> Supervisor:
+    return Supervisor(Output(transcript))
+
+
+def supervised(
+    test: Callable[..., Coroutine[Any, Any, None]],
+) -> Callable[..., None]:
+    """Run the test on the loop that `shop up` has, which is not that of services; then stop all."""
+
+    @functools.wraps(test)
+    def run(*, supervisor: Supervisor, **fixtures: Any) -> None:
+        async def test_and_stop() -> None:
+            try:
+                await test(supervisor=supervisor, **fixtures)
+            finally:
+                await supervisor.stop(*supervisor.names())
+
+        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+            runner.run(test_and_stop())
+
+    return run
 
 
 def program(folder: Path, code: str = WORKS, name: str = "worker", **more: object) -> Program:
@@ -72,6 +90,7 @@ async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
             await asyncio.sleep(0.01)
 
 
+@supervised
 async def test_it_waits_until_the_program_works(supervisor: Supervisor, tmp_path: Path) -> None:
     late = "import time; time.sleep(0.3); " + WORKS
     supervisor.start(program(tmp_path, late))
@@ -80,6 +99,7 @@ async def test_it_waits_until_the_program_works(supervisor: Supervisor, tmp_path
     assert time.monotonic() - started >= 0.3
 
 
+@supervised
 async def test_a_killed_program_is_back_at_once(supervisor: Supervisor, tmp_path: Path) -> None:
     supervisor.start(program(tmp_path))
     await supervisor.wait_ready("worker")
@@ -91,6 +111,7 @@ async def test_a_killed_program_is_back_at_once(supervisor: Supervisor, tmp_path
     assert supervisor.pid("worker") != first
 
 
+@supervised
 async def test_a_program_that_keeps_ending_is_started_less_and_less_often(
     supervisor: Supervisor,
     tmp_path: Path,
@@ -108,6 +129,7 @@ async def test_a_program_that_keeps_ending_is_started_less_and_less_often(
     assert "worker | ended with status 0; starting it again now" in transcript.text()
 
 
+@supervised
 async def test_a_program_that_never_works_is_given_up(
     supervisor: Supervisor, tmp_path: Path, transcript: Transcript
 ) -> None:
@@ -117,6 +139,7 @@ async def test_a_program_that_never_works_is_given_up(
     assert transcript.text().count("worker | no such setting") == supervision.HOPELESS_STARTS
 
 
+@supervised
 async def test_a_program_that_cannot_be_prepared_says_why(
     supervisor: Supervisor, tmp_path: Path
 ) -> None:
@@ -128,6 +151,7 @@ async def test_a_program_that_cannot_be_prepared_says_why(
         await supervisor.wait_ready("worker")
 
 
+@supervised
 async def test_a_program_that_runs_but_does_not_work_is_told(
     supervisor: Supervisor, tmp_path: Path
 ) -> None:
@@ -136,6 +160,7 @@ async def test_a_program_that_runs_but_does_not_work_is_told(
         await supervisor.wait_ready("worker", seconds=0.2)
 
 
+@supervised
 async def test_one_that_ends_disturbs_no_other(supervisor: Supervisor, tmp_path: Path) -> None:
     supervisor.start(program(tmp_path, name="one"))
     supervisor.start(program(tmp_path, name="two"))
@@ -147,6 +172,7 @@ async def test_one_that_ends_disturbs_no_other(supervisor: Supervisor, tmp_path:
     assert supervisor.pid("two") == two
 
 
+@supervised
 async def test_stopping_is_kind_first(
     supervisor: Supervisor, tmp_path: Path, transcript: Transcript
 ) -> None:
@@ -158,6 +184,7 @@ async def test_stopping_is_kind_first(
     assert "starting it again" not in transcript.text()
 
 
+@supervised
 async def test_who_does_not_listen_is_stopped_by_force(
     supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,6 +199,7 @@ async def test_who_does_not_listen_is_stopped_by_force(
     assert not is_running(pid)
 
 
+@supervised
 async def test_children_of_a_program_end_with_it(supervisor: Supervisor, tmp_path: Path) -> None:
     parent = f"import os, time; os.fork() or time.sleep(60); {WORKS}"
     supervisor.start(program(tmp_path, parent.replace("or time", "and time")))
@@ -186,6 +214,7 @@ async def test_children_of_a_program_end_with_it(supervisor: Supervisor, tmp_pat
     await until(lambda: not is_running(child))
 
 
+@supervised
 async def test_lines_are_not_torn_and_carry_the_name(
     supervisor: Supervisor, tmp_path: Path, transcript: Transcript
 ) -> None:
