@@ -59,7 +59,9 @@ class SigningKeys:
         self._refused: set[str] = set()
         self.reload()
         if not self._keys:
-            raise SettingsError(f"{folder} needs an EC P-256 private key, *.pem")
+            raise SettingsError(
+                f"SHOP_USERS_SIGNING_KEYS: {folder} needs an unencrypted EC P-256 private key, *.pem"
+            )
 
     def reload(self) -> None:
         """Read the folder again. If no key is left, the last stay: all tokens would be refused."""

@@ -44,7 +44,9 @@ _CHANGED = {"version": users.c.version + 1, "update_time": sa.func.now()}
 _ID = sa.bindparam("row_id", type_=sa.Uuid)
 _by_id = _USER.where(users.c.id == _ID, users.c.delete_time.is_(None))
 _by_email = _USER.where(users.c.email_key == sa.bindparam("email_key"))
-_active_admins = sa.and_(users.c.role == "ADMIN", ~users.c.disabled, users.c.delete_time.is_(None))
+# Spelled out, not a parameter: that they are few is what makes the index the way to them.
+_is_admin = users.c.role == sa.literal_column("'ADMIN'")
+_active_admins = sa.and_(_is_admin, ~users.c.disabled, users.c.delete_time.is_(None))
 _page = (
     _USER.where(
         users.c.email_key > sa.bindparam("after"),
@@ -84,9 +86,7 @@ _ERASE = Statement(
     )
 )
 _HOLD_ADMINS = Statement(sa.select(sa.func.pg_advisory_xact_lock(ADMINS_LOCK)))
-_OTHER_ADMINS = Statement(
-    sa.select(sa.func.count()).select_from(users).where(_active_admins, users.c.id != _ID)
-)
+_OTHER_ADMIN = Statement(sa.select(sa.exists().where(_active_admins, users.c.id != _ID)))
 
 
 async def get(connection: Connection, id: UUID) -> Row:
@@ -144,7 +144,7 @@ async def erase(tx: Connection, id: UUID) -> None:
 async def has_other_admin(tx: Connection, id: UUID) -> bool:
     """Whether somebody else is an administrator and not disabled; it stays so until the end."""
     await _HOLD_ADMINS.run(tx)
-    return bool(await _OTHER_ADMINS.value(tx, row_id=id))
+    return bool(await _OTHER_ADMIN.value(tx, row_id=id))
 
 
 def _new(columns: Mapping[str, Any]) -> dict[str, Any]:
