@@ -60,7 +60,7 @@ class SigningKeys:
         self.reload()
         if not self._keys:
             raise SettingsError(
-                f"SHOP_USERS_SIGNING_KEYS: {folder} needs an unencrypted EC P-256 private key, *.pem"
+                f"SHOP_USERS_SIGNING_KEYS: {folder} has no unencrypted EC P-256 key, *.pem"
             )
 
     def reload(self) -> None:

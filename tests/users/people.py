@@ -16,6 +16,7 @@ from uuid import UUID
 
 import asyncpg
 import grpc
+from google.type.postal_address_pb2 import PostalAddress
 
 from services.kit.db import Database
 from services.kit.ids import uuid7
@@ -23,6 +24,15 @@ from shop.users.v1 import session_pb2_grpc, users_pb2, users_pb2_grpc
 
 PASSWORD = "correct horse battery staple"
 NEW_PASSWORD = "an entirely different one"
+POSTAL_ADDRESS = PostalAddress(
+    region_code="GB",
+    postal_code="NW1 6XE",
+    locality="London",
+    address_lines=["221b Baker Street", "2nd floor"],
+    recipients=["S. Holmes"],
+    organization="Consulting detectives",
+    language_code="en",
+)
 Metadata = tuple[tuple[str, str], ...]
 Answer = TypeVar("Answer")
 
@@ -40,6 +50,14 @@ class Served:
         self.users = users_pb2_grpc.UserServiceStub(self.channel)
         self.auth = users_pb2_grpc.AuthServiceStub(self.channel)
         self.sessions = session_pb2_grpc.SessionServiceStub(self.channel)
+
+    async def fail_to_sign_in(self, email: str, password: str = "wrong") -> grpc.aio.AioRpcError:
+        """How it is refused."""
+        try:
+            await self.auth.Login(users_pb2.LoginRequest(email=email, password=password))
+        except grpc.aio.AioRpcError as error:
+            return error
+        raise AssertionError("it got in")
 
     async def mails_to(
         self, address: str, count: int = 1, *, seconds: float = 5.0
@@ -86,6 +104,13 @@ class Person:
             users_pb2.LoginRequest(email=self.email, password=password)
         )
         return Person(self.served, self.email, self.id, grant)
+
+    async def add_address(self, **fields: Any) -> users_pb2.Address:
+        """Add an address of their own, unless a field says otherwise."""
+        request = {"user_id": "me", "postal_address": POSTAL_ADDRESS} | fields
+        return await self.served.users.CreateAddress(
+            users_pb2.CreateAddressRequest(**request), metadata=self()
+        )
 
     async def refresh(self) -> users_pb2.TokenGrant:
         """Trade the refresh token."""

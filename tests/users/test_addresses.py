@@ -20,24 +20,7 @@ from shop.users.v1.users_pb2 import (
     UpdateAddressRequest,
 )
 from tests.running import refused
-from tests.users.people import People, Person, Served
-
-POSTAL_ADDRESS = PostalAddress(
-    region_code="GB",
-    postal_code="NW1 6XE",
-    locality="London",
-    address_lines=["221b Baker Street", "2nd floor"],
-    recipients=["S. Holmes"],
-    organization="Consulting detectives",
-    language_code="en",
-)
-
-
-async def add(person: Person, **fields: Any) -> Address:
-    fields = {"user_id": "me", "postal_address": POSTAL_ADDRESS} | fields
-    return await person.served.users.CreateAddress(
-        CreateAddressRequest(**fields), metadata=person()
-    )
+from tests.users.people import POSTAL_ADDRESS, People, Served
 
 
 class TestCreateAddress:
@@ -79,7 +62,7 @@ class TestCreateAddress:
         person = await people.sign_up()
         fields = {"region_code": "GB", "address_lines": ["221b Baker Street"]} | wrong
         with refused(StatusCode.INVALID_ARGUMENT, "VALIDATION_FAILED") as held:
-            await add(person, postal_address=PostalAddress(**fields))
+            await person.add_address(postal_address=PostalAddress(**fields))
         assert next(iter(held[0].fields)).startswith("postal_address")
 
     async def test_there_are_at_most_100_also_when_added_at_the_same_time(
@@ -91,22 +74,24 @@ class TestCreateAddress:
             " SELECT gen_random_uuid(), $1, '{}', '' FROM generate_series(1, 95)",
             person.id,
         )
-        answers = await asyncio.gather(*(add(person) for _ in range(10)), return_exceptions=True)
+        answers = await asyncio.gather(
+            *(person.add_address() for _ in range(10)), return_exceptions=True
+        )
         assert sum(isinstance(answer, Address) for answer in answers) == 5
         assert await people.owner.fetchval("SELECT count(*) FROM users.addresses") == 100
         with refused(StatusCode.FAILED_PRECONDITION, "LIMIT_REACHED") as held:
-            await add(person)
+            await person.add_address()
         assert held[0].metadata == {"resource": "address", "limit": "100"}
 
     async def test_somebody_else_is_not_found(self, people: People) -> None:
         person, stranger = await people.sign_up(), await people.sign_up()
         with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"):
-            await add(stranger, user_id=str(person.id))
+            await stranger.add_address(user_id=str(person.id))
 
     async def test_nobody_is_not_found(self, people: People) -> None:
         staff = await people.sign_up("STAFF")
         with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"):
-            await add(staff, user_id=str(uuid7()))
+            await staff.add_address(user_id=str(uuid7()))
 
     async def test_the_same_key_adds_one(self, people: People, served: Served) -> None:
         person = await people.sign_up()
@@ -119,14 +104,14 @@ class TestCreateAddress:
 class TestGetAddress:
     async def test_the_owner_and_staff_read_it(self, people: People, served: Served) -> None:
         person, staff = await people.sign_up(), await people.sign_up("STAFF")
-        address = await add(person)
+        address = await person.add_address()
         request = GetAddressRequest(user_id=str(person.id), id=address.id)
         assert await served.users.GetAddress(request, metadata=person()) == address
         assert await served.users.GetAddress(request, metadata=staff()) == address
 
     async def test_it_is_not_found_below_another_user(self, people: People, served: Served) -> None:
         person, stranger = await people.sign_up(), await people.sign_up()
-        address = await add(person)
+        address = await person.add_address()
         for user_id in ("me", str(person.id)):
             with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"):
                 await served.users.GetAddress(
@@ -139,8 +124,8 @@ class TestListAddresses:
         self, people: People, served: Served
     ) -> None:
         person, other = await people.sign_up(), await people.sign_up()
-        await add(other)
-        added = [(await add(person)).id for _ in range(5)]
+        await other.add_address()
+        added = [(await person.add_address()).id for _ in range(5)]
         seen: list[str] = []
         request = ListAddressesRequest(user_id="me", page_size=2)
         while True:
@@ -188,7 +173,7 @@ class TestListAddresses:
 class TestUpdateAddress:
     async def test_the_address_is_replaced_as_a_whole(self, people: People, served: Served) -> None:
         person = await people.sign_up()
-        address = await add(person, phone="123456")
+        address = await person.add_address(phone="123456")
         moved = PostalAddress(region_code="FR", address_lines=["1 rue de Rivoli"])
         changed = await served.users.UpdateAddress(
             UpdateAddressRequest(user_id="me", id=address.id, postal_address=moved),
@@ -199,7 +184,7 @@ class TestUpdateAddress:
 
     async def test_the_mask_says_what_changes(self, people: People, served: Served) -> None:
         person = await people.sign_up()
-        address = await add(person, phone="123456")
+        address = await person.add_address(phone="123456")
         changed = await served.users.UpdateAddress(
             UpdateAddressRequest(
                 user_id="me", id=address.id, update_mask=FieldMask(paths=["phone"])
@@ -213,7 +198,7 @@ class TestUpdateAddress:
         self, people: People, served: Served, path: str
     ) -> None:
         person = await people.sign_up()
-        address = await add(person)
+        address = await person.add_address()
         with refused(StatusCode.INVALID_ARGUMENT, "VALIDATION_FAILED") as held:
             await served.users.UpdateAddress(
                 UpdateAddressRequest(
@@ -228,7 +213,7 @@ class TestUpdateAddress:
         self, people: People, served: Served, path: str
     ) -> None:
         person = await people.sign_up()
-        address = await add(person)
+        address = await person.add_address()
         with refused(StatusCode.INVALID_ARGUMENT, "UNKNOWN_FIELD_IN_MASK"):
             await served.users.UpdateAddress(
                 UpdateAddressRequest(
@@ -241,7 +226,7 @@ class TestUpdateAddress:
         self, people: People, served: Served
     ) -> None:
         person = await people.sign_up()
-        address = await add(person)
+        address = await person.add_address()
         request = UpdateAddressRequest(
             user_id="me", id=address.id, phone="123456", etag=address.etag
         )
@@ -252,7 +237,7 @@ class TestUpdateAddress:
 
     async def test_somebody_elses_is_not_found(self, people: People, served: Served) -> None:
         person, stranger = await people.sign_up(), await people.sign_up()
-        address = await add(person)
+        address = await person.add_address()
         with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"):
             await served.users.UpdateAddress(
                 UpdateAddressRequest(user_id="me", id=address.id, phone="123456"),
@@ -263,7 +248,7 @@ class TestUpdateAddress:
 class TestDeleteAddress:
     async def test_it_is_gone(self, people: People, served: Served) -> None:
         person = await people.sign_up()
-        address = await add(person)
+        address = await person.add_address()
         request = DeleteAddressRequest(user_id="me", id=address.id, etag=address.etag)
         await served.users.DeleteAddress(request, metadata=person())
         with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"):
@@ -271,7 +256,7 @@ class TestDeleteAddress:
 
     async def test_a_stale_etag_aborts(self, people: People, served: Served) -> None:
         person = await people.sign_up()
-        address = await add(person)
+        address = await person.add_address()
         with refused(StatusCode.ABORTED, "ETAG_MISMATCH"):
             await served.users.DeleteAddress(
                 DeleteAddressRequest(user_id="me", id=address.id, etag="v0"), metadata=person()
@@ -279,7 +264,7 @@ class TestDeleteAddress:
 
     async def test_somebody_elses_is_not_found(self, people: People, served: Served) -> None:
         person, stranger = await people.sign_up(), await people.sign_up()
-        address = await add(person)
+        address = await person.add_address()
         with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"):
             await served.users.DeleteAddress(
                 DeleteAddressRequest(user_id=str(person.id), id=address.id), metadata=stranger()

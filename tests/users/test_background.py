@@ -14,7 +14,6 @@ from services.users.passwords import ITERATIONS, MEMORY_KIB
 from tests import callers
 from tests.running import refusal_of
 from tests.users.people import People, Served
-from tests.users.test_login import fail
 
 
 class TestCleanup:
@@ -23,7 +22,7 @@ class TestCleanup:
     ) -> None:
         person, other = await people.sign_up(), await people.sign_up()
         for who in (person, other):
-            error = await fail(served, who.email)
+            error = await served.fail_to_sign_in(who.email)
             assert refusal_of(error).reason == "INVALID_CREDENTIALS"
         for made_old in (
             "UPDATE users.sessions SET expire_time = now() - interval '1 s' WHERE user_id = $1",

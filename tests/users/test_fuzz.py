@@ -12,7 +12,6 @@ from shop.users.v1 import session_pb2, users_pb2
 from tests import callers, fuzzing
 from tests.fuzzing import Fuzzer
 from tests.users.people import PASSWORD, People, Served
-from tests.users.test_addresses import add
 
 # The promise is about 10,000 answers: SHOP_TEST_FUZZ=10000 SHOP_TEST_SEED=2.
 ANSWERS = int(os.environ.get("SHOP_TEST_FUZZ", "1500"))
@@ -38,7 +37,7 @@ async def test_random_requests_get_answers_that_show_nothing(
         if number % ANSWERS_OF_A_CROWD == 0:
             crowd = [await people.sign_up(role) for role in ("CUSTOMER", "STAFF", "ADMIN")]
             await people.sign_up("ADMIN")
-            address = await add(crowd[0])
+            address = await crowd[0].add_address()
             fuzzer.words = [
                 PASSWORD,
                 address.id,

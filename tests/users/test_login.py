@@ -11,7 +11,6 @@ from typing import Any
 import jwt
 import pytest
 from grpc import StatusCode
-from grpc.aio import AioRpcError
 
 from services.users import rules
 from shop.users.v1.users_pb2 import (
@@ -26,14 +25,6 @@ from tests.users.people import NEW_PASSWORD, PASSWORD, People, Served
 # The promise is about 300 logins: SHOP_TEST_LOGINS=300. A few are told apart less sharply.
 LOGINS = int(os.environ.get("SHOP_TEST_LOGINS", "20"))
 TOLERANCE = 0.1 if LOGINS >= 300 else 0.25
-
-
-async def fail(served: Served, email: str, password: str = "wrong") -> AioRpcError:
-    try:
-        await served.auth.Login(LoginRequest(email=email, password=password))
-    except AioRpcError as error:
-        return error
-    raise AssertionError("it got in")
 
 
 class TestLogin:
@@ -75,7 +66,10 @@ class TestLogin:
         self, people: People, served: Served
     ) -> None:
         person = await people.sign_up()
-        errors = [await fail(served, person.email), await fail(served, people.address())]
+        errors = [
+            await served.fail_to_sign_in(person.email),
+            await served.fail_to_sign_in(people.address()),
+        ]
         assert refusal_of(errors[0]) == refusal_of(errors[1])
         assert refusal_of(errors[0]).reason == "INVALID_CREDENTIALS"
         assert errors[0].code() == StatusCode.UNAUTHENTICATED
@@ -87,7 +81,9 @@ class TestLogin:
         await people.owner.execute("UPDATE users.users SET disabled = true")
         with refused(StatusCode.PERMISSION_DENIED, "USER_DISABLED"):
             await person.sign_in()
-        assert refusal_of(await fail(served, person.email)).reason == "INVALID_CREDENTIALS"
+        assert (
+            refusal_of(await served.fail_to_sign_in(person.email)).reason == "INVALID_CREDENTIALS"
+        )
 
     async def test_a_token_that_expired_does_not_stand_in_the_way(
         self, people: People, served: Served
@@ -116,7 +112,10 @@ class TestThrottle:
     ) -> None:
         person = await people.sign_up()
         for _ in range(10):
-            assert refusal_of(await fail(served, person.email)).reason == "INVALID_CREDENTIALS"
+            assert (
+                refusal_of(await served.fail_to_sign_in(person.email)).reason
+                == "INVALID_CREDENTIALS"
+            )
         with refused(StatusCode.RESOURCE_EXHAUSTED, "LOGIN_THROTTLED") as held:
             await person.sign_in()
         assert 890 <= held[0].retry_seconds <= 900
@@ -124,7 +123,7 @@ class TestThrottle:
     async def test_live_sessions_go_on(self, people: People, served: Served) -> None:
         person = await people.sign_up()
         for _ in range(11):
-            await fail(served, person.email)
+            await served.fail_to_sign_in(person.email)
         await served.users.GetUser(GetUserRequest(id="me"), metadata=person())
         person.grant = await person.refresh()
         await served.users.ChangePassword(
@@ -137,14 +136,17 @@ class TestThrottle:
     ) -> None:
         person, nobody = await people.sign_up(), people.address()
         for _ in range(12):
-            known, unknown = await fail(served, person.email), await fail(served, nobody)
+            known, unknown = (
+                await served.fail_to_sign_in(person.email),
+                await served.fail_to_sign_in(nobody),
+            )
             assert refusal_of(known).reason == refusal_of(unknown).reason
             assert known.details() == unknown.details()
 
     async def test_others_are_not_touched(self, people: People, served: Served) -> None:
         person, other = await people.sign_up(), await people.sign_up()
         for _ in range(11):
-            await fail(served, person.email)
+            await served.fail_to_sign_in(person.email)
         assert (await other.sign_in()).grant.access_token
 
     async def test_the_case_of_letters_is_no_way_around(
@@ -152,20 +154,22 @@ class TestThrottle:
     ) -> None:
         person = await people.sign_up()
         for number in range(10):
-            await fail(served, person.email.upper() if number % 2 else person.email)
-        assert refusal_of(await fail(served, person.email)).reason == "LOGIN_THROTTLED"
+            await served.fail_to_sign_in(person.email.upper() if number % 2 else person.email)
+        assert refusal_of(await served.fail_to_sign_in(person.email)).reason == "LOGIN_THROTTLED"
 
     async def test_failures_are_forgotten_when_they_are_old(
         self, people: People, served: Served
     ) -> None:
         person = await people.sign_up()
         for _ in range(10):
-            await fail(served, person.email)
+            await served.fail_to_sign_in(person.email)
         await people.owner.execute(
             "UPDATE users.attempts SET times[10] = now() - interval '15 minutes 1 second'"
         )
-        assert refusal_of(await fail(served, person.email)).reason == "INVALID_CREDENTIALS"
-        assert refusal_of(await fail(served, person.email)).reason == "LOGIN_THROTTLED"
+        assert (
+            refusal_of(await served.fail_to_sign_in(person.email)).reason == "INVALID_CREDENTIALS"
+        )
+        assert refusal_of(await served.fail_to_sign_in(person.email)).reason == "LOGIN_THROTTLED"
 
     async def test_failures_are_forgotten_when_the_owner_gets_in(
         self, people: People, served: Served
@@ -173,14 +177,14 @@ class TestThrottle:
         person = await people.sign_up()
         for _ in range(3):
             for _ in range(9):
-                await fail(served, person.email)
+                await served.fail_to_sign_in(person.email)
             await person.sign_in()
 
     async def test_guessing_in_parallel_is_worth_ten_guesses_too(
         self, people: People, served: Served
     ) -> None:
         person = await people.sign_up()
-        errors = await asyncio.gather(*(fail(served, person.email) for _ in range(60)))
+        errors = await asyncio.gather(*(served.fail_to_sign_in(person.email) for _ in range(60)))
         reasons = [refusal_of(error).reason for error in errors]
         assert reasons.count("INVALID_CREDENTIALS") == 10
         assert reasons.count("LOGIN_THROTTLED") == 50
@@ -216,7 +220,7 @@ class TestSecrecy:
         for person in known:
             for is_known, address in ((True, person.email), (False, people.address())):
                 began = time.perf_counter()
-                error = await fail(full_cost, address)
+                error = await full_cost.fail_to_sign_in(address)
                 took[is_known].append(time.perf_counter() - began)
                 bodies.add((error.code(), error.details(), str(refusal_of(error))))
         assert len(bodies) == 1
@@ -227,7 +231,7 @@ class TestSecrecy:
         self, people: People, full_cost: Served
     ) -> None:
         began = time.perf_counter()
-        await fail(full_cost, people.address())
+        await full_cost.fail_to_sign_in(people.address())
         assert time.perf_counter() - began > 0.01  # without a hash, about 2 ms
 
 

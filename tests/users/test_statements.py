@@ -12,26 +12,25 @@ from google.protobuf.message import Message
 from shop.users.v1 import users_pb2 as pb
 from shop.users.v1.session_pb2 import GetSessionRequest
 from tests import callers
-from tests.users.people import NEW_PASSWORD, PASSWORD, People, Person, Served
-from tests.users.test_addresses import POSTAL_ADDRESS, add
+from tests.users.people import NEW_PASSWORD, PASSWORD, POSTAL_ADDRESS, People, Person, Served
 
 Call = Callable[[Served, People, Person], Awaitable[Message]]
 
 
 async def update_address(served: Served, people: People, person: Person) -> Message:
-    address = await add(person)
+    address = await person.add_address()
     request = pb.UpdateAddressRequest(user_id="me", id=address.id, phone="123456")
     return await served.users.UpdateAddress(request, metadata=person())
 
 
 async def delete_address(served: Served, people: People, person: Person) -> Message:
-    address = await add(person)
+    address = await person.add_address()
     request = pb.DeleteAddressRequest(user_id="me", id=address.id)
     return await served.users.DeleteAddress(request, metadata=person())
 
 
 async def get_address(served: Served, people: People, person: Person) -> Message:
-    address = await add(person)
+    address = await person.add_address()
     request = pb.GetAddressRequest(user_id="me", id=address.id)
     return await served.users.GetAddress(request, metadata=person())
 
@@ -145,7 +144,7 @@ async def test_the_number_of_statements_is_fixed(
     expected, call = EXPECTED[method]
     crowd = [await people.sign_up("ADMIN") for _ in range(3)]
     for _ in range(3):
-        await add(crowd[0])
+        await crowd[0].add_address()
     for person in crowd[:2]:
         served.statements.clear()
         assert isinstance(await call(served, people, person), Message | Empty)
