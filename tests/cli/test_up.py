@@ -73,7 +73,7 @@ def shop_up(data: Path, *options: str, **more: str) -> Iterator[Running]:
             stdout=output,
             stderr=output,
             env=environment | more,
-            preexec_fn=die_with_parent(signal.SIGTERM),
+            preexec_fn=die_with_parent(signal.SIGTERM),  # noqa: PLW1509 - by the main thread
         )
     try:
         until(lambda: ready_file.exists() or process.poll() is not None, START_SECONDS)
