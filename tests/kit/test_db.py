@@ -7,17 +7,21 @@ import contextlib
 import socket
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import asyncpg
 import pytest
 import sqlalchemy as sa
 from grpc import StatusCode
 
+from cli.postgres import Cluster
+from cli.topology import ALL_SERVICES
 from services.kit import db
 from services.kit.db import Database, Statement
 from services.kit.errors import ServiceError
 from services.kit.ids import uuid7
 from services.kit.metrics import POOL_IN_USE
+from services.kit.settings import ServiceSettings
 from tests.kit.schema import COUNT, INSERT, SLEEP, metadata
 
 ACTIVITY = """
@@ -243,3 +247,12 @@ class TestOnQuery:
             await Statement(sa.select(sa.literal(1))).value(tx)
         await database.close()
         assert [text.rstrip(";").split()[0] for text in heard][-3:] == ["BEGIN", "SELECT", "COMMIT"]
+
+
+def test_one_postgres_has_connections_for_all_services_and_some_to_spare(tmp_path: Path) -> None:
+    command = Cluster(tmp_path, tmp_path / "password", port=1).program().command
+    [allowed] = [text for text in command if text.startswith("max_connections=")]
+    pool: int = ServiceSettings.model_fields["database_connections"].default
+    # Beside its pool a process has one connection that asks for readiness, and one that listens.
+    needed = len(ALL_SERVICES) * (pool + 2)
+    assert needed <= int(allowed.partition("=")[2]) - 15
