@@ -50,6 +50,7 @@ class Served:
         self.users = users_pb2_grpc.UserServiceStub(self.channel)
         self.auth = users_pb2_grpc.AuthServiceStub(self.channel)
         self.sessions = session_pb2_grpc.SessionServiceStub(self.channel)
+        self._read: dict[Path, EmailMessage] = {}
 
     async def fail_to_sign_in(self, email: str, password: str = "wrong") -> grpc.aio.AioRpcError:
         """How it is refused."""
@@ -78,10 +79,10 @@ class Served:
         return str(token)
 
     def _mails(self) -> list[EmailMessage]:
-        return [
-            message_from_bytes(path.read_bytes(), policy=policy.default)
-            for path in sorted(self.mailbox.glob("*.eml"))
-        ]
+        for path in sorted(self.mailbox.glob("*.eml")):
+            if path not in self._read:
+                self._read[path] = message_from_bytes(path.read_bytes(), policy=policy.default)
+        return list(self._read.values())
 
 
 @dataclass
