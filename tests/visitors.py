@@ -194,7 +194,9 @@ async def visiting(up: ShopUp) -> AsyncIterator[Shop]:
     """A shop once it is open; its demo administrator and staff, if it has a demo."""
     ready = await up.ready()
     async with (
-        httpx.AsyncClient(base_url=ready.edge, timeout=15) as http,
+        httpx.AsyncClient(
+            base_url=ready.edge, timeout=15, limits=httpx.Limits(max_connections=None)
+        ) as http,
         grpc.aio.insecure_channel(ready.edge.removeprefix("http://")) as channel,
     ):
         database = await asyncpg.connect(ready.database_url)

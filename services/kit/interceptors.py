@@ -32,6 +32,8 @@ log = logs.logger("rpc")
 
 # A call that comes without a deadline gets this one.
 DEFAULT_SECONDS = 10.0
+# What a call's handler leaves of its time, at most a tenth, for undoing and saying so.
+MARGIN_SECONDS = 0.1
 SLOW_SECONDS = 1.0
 ATTEMPTS = 4
 SERVER_FAULTS = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
@@ -134,7 +136,7 @@ async def _refuse(context: Any, error: ServiceError) -> NoReturn:
 
 
 def limit(concurrent_rpcs: int) -> Layer:
-    """Refuse at once what is too much at a time, and end what comes without a deadline.
+    """Refuse at once what is too much at a time, and end what takes too long.
 
     `maximum_concurrent_rpcs` of grpc.aio would refuse without saying when to come back, and would
     refuse health checks as well: the busiest process would be taken for a dead one.
@@ -148,10 +150,11 @@ def limit(concurrent_rpcs: int) -> Layer:
             if running >= concurrent_rpcs:
                 raise errors.overloaded()
             running += 1
+            left = call.current().remaining()
             try:
-                if context.time_remaining() is not None:  # grpc.aio cancels us then
-                    return await handler(request, context)
-                async with asyncio.timeout(DEFAULT_SECONDS):
+                # Before the caller stops waiting: grpc.aio would end the call without a reason.
+                seconds = None if left is None else left - min(left / 10, MARGIN_SECONDS)
+                async with asyncio.timeout(seconds):
                     return await handler(request, context)
             finally:
                 running -= 1

@@ -1,0 +1,41 @@
+"""A shop whose parts are killed, stopped and held up. Every test leaves it as it found it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.traffic import until
+from tests.shop import running
+from tests.visitors import Shop, visiting
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have one xdist worker run them all, one after the other (`--dist loadgroup`)."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("faults"))
+
+
+@pytest.fixture(scope="session")
+async def _shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shop]:
+    folder = tmp_path_factory.mktemp("shop")
+    async with running(folder, "--port", "0") as up, visiting(up) as shop:
+        yield shop
+
+
+@pytest.fixture
+async def shop(_shop: Shop) -> AsyncIterator[Shop]:
+    """The shop. What a test did to it has to be over by the end."""
+    yield _shop
+
+    async def well() -> bool:
+        users = await _shop.staff.get("/api/users/me/")
+        products = await _shop.nobody.get("/api/products/", page_size=1)
+        return users.is_success and products.is_success
+
+    await until(well, 10)
