@@ -17,6 +17,7 @@ from cli.programs import StartError
 from services.catalog import rules
 from services.catalog.tables import (
     categories as categories_table,
+    product_categories,
     products,
     spellings,
     stock,
@@ -102,7 +103,7 @@ async def refresh_statistics(owner_url: str) -> None:
     """Let Postgres look at what was loaded: it plans by what it knows about the tables."""
     connection = await asyncpg.connect(owner_url)
     try:
-        for table in (*_COLUMNS, categories_table, spellings):
+        for table in (*_COLUMNS, categories_table, product_categories, spellings):
             await connection.execute(f"VACUUM (ANALYZE) {table.fullname}")
     finally:
         await connection.close()

@@ -125,5 +125,6 @@ async def _filters(
         words="words" in values,
     )
     if search_statements.has_conditions(shape):
-        values["reach"] = REACH + REACH_EACH * (pages.size(request) + 1)
+        reach = REACH + REACH_EACH * pages.size(request)
+        values["reach"] = reach // len(values.get("categories", [None])) + 1
     return shape, values

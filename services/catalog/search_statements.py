@@ -9,8 +9,9 @@ asked for beside the order is looked for in two ways, one after the other, in th
    the inverted indexes (GIN) of words, attributes and categories, sorted.
 
 So neither depends on Postgres' guess of how many products match, and a statement may be planned
-once for all values. `relevance` is three such lists, each looked at where those before it do not
-fill the page: products whose names begin with the search, by name; others with all its words in
+once for all values. A category has orders of its own (`product_categories`), and is looked through
+together with those below it. `relevance` is three lists, each looked at where those before it do
+not fill the page: products whose names begin with the search, by name; others with all its words in
 the name; the others; both newest first. No rank is computed, as that would mean to read every
 product that has a frequent word.
 """
@@ -25,7 +26,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, TSQUERY
 
 from services.catalog.store import PRODUCT
-from services.catalog.tables import products, spellings, stock, variants
+from services.catalog.tables import product_categories, products, spellings, stock, variants
 from services.kit.db import Statement
 
 # No text has a later character: what begins with `x` is between `x` and `x` with this behind it.
@@ -58,10 +59,10 @@ class List(NamedTuple):
     """Products in the order of an index: where it begins and ends, and what they have to fulfil."""
 
     name: str
-    key: sa.ColumnElement[Any] | None = None
+    key: str | None = None
     descending: bool = False
     first: sa.ColumnElement[Any] | None = None
-    until: tuple[Clause, ...] = ()
+    until: Callable[[Columns], list[Clause]] = lambda _: []
     conditions: tuple[Condition, ...] = ()
 
 
@@ -89,14 +90,12 @@ _FILTERED = [
         "id",
         "price",
         "currency",
-        "category_ids",
         "attributes",
         "name_key",
         "search",
     )
 ]
 _MOST, _REACH = _bind("most", sa.Integer), _bind("reach", sa.Integer)
-_COLUMNS = products.c
 _BEGINNING = sa.func.left(sa.func.lower(_bind("begins")), _number(100), type_=sa.Text).collate("C")
 _BUYABLE = (
     sa.select(variants.c.product_id)
@@ -111,12 +110,12 @@ def _is_buyable(columns: Columns) -> Clause:
     return one.scalar_subquery().is_not(None)
 
 
-_CATEGORY = _both(lambda columns: columns.category_ids.overlap(_bind("categories", ARRAY(sa.Uuid))))
+_CATEGORIES = _bind("categories", ARRAY(sa.Uuid))
 _CHEAPEST, _DEAREST = _bind("min_price", sa.BigInteger), _bind("max_price", sa.BigInteger)
 _PRICE = _both(lambda columns: columns.price.between(_CHEAPEST, _DEAREST))
 _CURRENCY = _both(lambda columns: columns.currency == _bind("currency"))
 _ATTRIBUTES = _both(
-    lambda columns: columns.attributes.contains(_bind("attributes", _COLUMNS.attributes.type))
+    lambda columns: columns.attributes.contains(_bind("attributes", products.c.attributes.type))
 )
 _IN_STOCK = Condition(_is_buyable, lambda columns: columns.id.in_(_BUYABLE))
 _WORDS = _both(lambda columns: _match(columns.search, "words"))
@@ -132,33 +131,28 @@ _NOT_BEGINNING = _both(lambda columns: ~sa.func.starts_with(columns.name_key, _B
 def _lists(shape: Shape) -> list[List]:
     filters = [
         (shape.currency, _CURRENCY),
-        (shape.category, _CATEGORY),
         (shape.attributes, _ATTRIBUTES),
         (shape.in_stock, _IN_STOCK),
     ]
     conditions = tuple(condition for wanted, condition in filters if wanted)
     if shape.order in ("price", "-price"):
         descending = shape.order == "-price"
-        until = _COLUMNS.price >= _CHEAPEST if descending else _COLUMNS.price <= _DEAREST
         conditions += (_WORDS,) if shape.words else ()
-        return [
-            List(
-                "after",
-                _COLUMNS.price,
-                descending,
-                until=(until,) if shape.price else (),
-                conditions=conditions,
-            )
-        ]
+
+        def until(columns: Columns) -> list[Clause]:
+            end = columns.price >= _CHEAPEST if descending else columns.price <= _DEAREST
+            return [end] if shape.price else []
+
+        return [List("after", "price", descending, until=until, conditions=conditions)]
     if shape.price:
         conditions += (_PRICE,)
     if shape.order == "relevance":
         return [
             List(
                 "begins",
-                _COLUMNS.name_key,
+                "name_key",
                 first=_BEGINNING,
-                until=(_COLUMNS.name_key < _BEGINNING.concat(_LAST_CHARACTER),),
+                until=lambda columns: [columns.name_key < _BEGINNING.concat(_LAST_CHARACTER)],
                 conditions=(*conditions, _NAMED),
             ),
             List("named", descending=True, conditions=(*conditions, _NAMED, _NOT_BEGINNING)),
@@ -167,7 +161,7 @@ def _lists(shape: Shape) -> list[List]:
     if shape.words:
         conditions += (_WORDS,)
     if shape.order == "name":
-        return [List("after", _COLUMNS.name_key, conditions=conditions)]
+        return [List("after", "name_key", conditions=conditions)]
     return [List("after", descending=True, conditions=conditions)]
 
 
@@ -181,57 +175,129 @@ def _in_order(part: List, columns: Columns) -> list[sa.ColumnElement[Any]]:
     return [column.desc() for column in order] if part.descending else order
 
 
-def _after(part: List) -> Clause:
+def _after(part: List, columns: Columns) -> Clause:
     """Behind the key where the page begins: one condition, as of two bounds an index takes one."""
-    id = _bind(f"{part.name}_id", sa.Uuid)
+    last = _bind(f"{part.name}_id", sa.Uuid)
     if part.key is None:
-        return _COLUMNS.id < id if part.descending else _COLUMNS.id > id
-    key: sa.ColumnElement[Any] = _bind(f"{part.name}_key", part.key.type)
+        newest: Clause = columns.id < last
+        return newest
+    column = columns[part.key]
+    key: sa.ColumnElement[Any] = _bind(f"{part.name}_key", column.type)
     if part.first is not None:
         key = sa.func.greatest(key, part.first)
-    here, last = sa.tuple_(part.key, _COLUMNS.id), sa.tuple_(key, id)
-    return here < last if part.descending else here > last
+    here, there = sa.tuple_(column, columns.id), sa.tuple_(key, last)
+    return here < there if part.descending else here > there
 
 
-def _find(part: List, gates: list[Clause]) -> sa.Select[Any]:
+def _place(part: List, columns: Columns) -> list[Clause]:
+    """What makes a product one of the list, behind the place where the page begins."""
+    state = columns.state == _bind("state", sa.SmallInteger)
+    return [state, _after(part, columns), *part.until(columns)]
+
+
+def _key(part: List, columns: Columns) -> sa.ColumnElement[Any]:
+    key = sa.literal_column("''", sa.Text) if part.key is None else columns[part.key]
+    return key.label("key")
+
+
+def _ahead(part: List, table: Any, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    """The products of the list from where the page begins: `columns`, id and key."""
+    return sa.select(*columns, table.c.id, _key(part, table.c)).where(*_place(part, table.c))
+
+
+def _find(part: List, gates: list[Clause], by_category: bool) -> sa.Select[Any]:
     """Up to `most` products of one list: id, key. Nothing is read unless all `gates` are true."""
-    key = sa.literal_column("''", sa.Text) if part.key is None else part.key
-    place = (_COLUMNS.state == _bind("state", sa.SmallInteger), _after(part), *part.until)
-    ahead = sa.select(*_FILTERED, key.label("key")).where(*place)
+    look = _in_categories if by_category else _in_catalogue
+    near, is_incomplete = look(part, gates)
+    hits = near.cte(f"{part.name}_near")
+    found = sa.select(hits.c.id, hits.c.key)
+    if is_incomplete is not None:
+        conditions = [condition.all(products.c) for condition in part.conditions]
+        if by_category:
+            conditions.append(products.c.category_ids.overlap(_CATEGORIES))
+        # IS TRUE keeps the indexes of orders out of it: half of one costs more than all of the
+        # few rows that the others find.
+        place = sa.and_(*_place(part, products.c)).is_(sa.true())
+        every = (
+            sa.select(products.c.id, _key(part, products.c))
+            .where(*gates, is_incomplete(hits), *conditions, place)
+            .cte(f"{part.name}_all")
+            .prefix_with("MATERIALIZED")
+        )
+        rest = sa.select(every).order_by(*_in_order(part, every.c)).limit(_MOST).subquery()
+        found = sa.union(found, sa.select(rest.c.id, rest.c.key)).subquery().select()
+    elif by_category:
+        found = found.distinct()
+    once = found.subquery()
+    return sa.select(once.c.id, once.c.key).order_by(*_in_order(part, once.c)).limit(_MOST)
+
+
+IsIncomplete = Callable[[sa.CTE], Clause] | None
+
+
+def _in_catalogue(part: List, gates: list[Clause]) -> tuple[sa.Select[Any], IsIncomplete]:
+    """The `near` products among all, and whether there may be others behind them."""
     if not part.conditions:
-        first = ahead.where(*gates).subquery()
-        return sa.select(first.c.id, first.c.key).order_by(*_in_order(part, first.c)).limit(_MOST)
-    in_order = _in_order(part, ahead.selected_columns)
-    near = ahead.order_by(*in_order).limit(_REACH).subquery(f"{part.name}_near")
+        every = _ahead(part, products).where(*gates).subquery()
+        return sa.select(every).order_by(*_in_order(part, every.c)).limit(_MOST), None
+    ordered = _ahead(part, products, *_FILTERED)
+    ordered = ordered.order_by(*_in_order(part, ordered.selected_columns)).limit(_REACH)
+    near = ordered.subquery()
     hits = (
         sa.select(near.c.id, near.c.key)
         .where(*gates, *(condition.near(near.c) for condition in part.conditions))
         .order_by(*_in_order(part, near.c))
         .limit(_MOST)
-        .cte(f"{part.name}_hits")
     )
-    is_short = _count(hits) < _MOST
-    is_far = _count(sa.select(_COLUMNS.id).where(*place).limit(_REACH).subquery()) == _REACH
-    rest = (
-        ahead.where(
-            *gates, is_short, is_far, *(condition.all(_COLUMNS) for condition in part.conditions)
+    is_far = _count(_ahead(part, products).limit(_REACH).subquery()) == _REACH
+    return hits, lambda found: (_count(found) < _MOST) & is_far
+
+
+def _in_categories(part: List, gates: list[Clause]) -> tuple[sa.Select[Any], IsIncomplete]:
+    """The same for categories, each of which has its own order."""
+    source = sa.func.unnest(_CATEGORIES).table_valued(sa.column("id", sa.Uuid))
+    source = source.render_derived(name="source")
+    in_category = product_categories.c.category_id == source.c.id
+    ordered = _ahead(part, product_categories).where(in_category).correlate(source)
+    if not part.conditions:
+        first = ordered.order_by(*_in_order(part, ordered.selected_columns)).limit(_MOST).lateral()
+        return sa.select(source.c.id.label("source"), first).where(*gates), None
+    far = ordered.limit(_REACH).subquery()
+    near = ordered.order_by(*_in_order(part, ordered.selected_columns)).limit(_REACH).subquery()
+    # As a scalar it is asked of one product at a time, in order; as a join it might not be.
+    fulfils = (
+        sa.select(products.c.id)
+        .where(
+            products.c.id == near.c.id,
+            *(condition.near(products.c) for condition in part.conditions),
         )
-        .with_only_columns(_COLUMNS.id, key.label("key"))
-        .cte(f"{part.name}_all")
-        .prefix_with("MATERIALIZED")
+        .scalar_subquery()
+        .is_not(None)
     )
-    found = sa.union(
-        sa.select(hits.c.id, hits.c.key),
-        sa.select(sa.select(rest).order_by(*_in_order(part, rest.c)).limit(_MOST).subquery()),
-    ).subquery()
-    return sa.select(found.c.id, found.c.key).order_by(*_in_order(part, found.c)).limit(_MOST)
+    first = (
+        sa.select(near.c.id, near.c.key)
+        .where(fulfils)
+        .order_by(*_in_order(part, near.c))
+        .limit(_MOST)
+        .lateral()
+    )
+    hits = sa.select(source.c.id.label("source"), first).where(*gates)
+
+    def is_incomplete(found: sa.CTE) -> Clause:
+        of_source = (
+            sa.select(found.c.id).where(found.c.source == source.c.id).correlate(source).subquery()
+        )
+        is_short, is_far = _count(of_source) < _MOST, _count(far) == _REACH
+        return sa.exists(sa.select(source.c.id).where(is_short, is_far).correlate(None))
+
+    return hits, is_incomplete
 
 
 def _count(rows: sa.FromClause) -> sa.ScalarSelect[Any]:
     return sa.select(sa.func.count()).select_from(rows).scalar_subquery()
 
 
-def _found(lists: list[List]) -> sa.Select[Any]:
+def _found(lists: list[List], by_category: bool) -> sa.Select[Any]:
     """The products of the page as rows of place (of the list), key and id."""
     found: list[sa.CTE] = []
     for place, part in enumerate(lists):
@@ -239,7 +305,7 @@ def _found(lists: list[List]) -> sa.Select[Any]:
         if len(lists) > 1:
             # The page begins in the list at `place`, and goes on in those behind it.
             gates.append(_bind("place", sa.Integer) <= _number(place))
-        found.append(_find(part, gates).cte(f"{part.name}_found"))
+        found.append(_find(part, gates, by_category).cte(f"{part.name}_found"))
     rows = sa.union_all(
         *(
             sa.select(_number(place).label("place"), one.c.key, one.c.id)
@@ -258,7 +324,7 @@ def page(shape: Shape) -> Statement:
     relevance `place`, and a key for each list: `begins_key`, `begins_id`, `named_id`, `after_id`.
     """
     lists = _lists(shape)
-    found = _found(lists).subquery("found")
+    found = _found(lists, shape.category).subquery("found")
     if len(lists) == 1:
         order = _in_order(lists[0], found.c)
     else:
@@ -268,7 +334,7 @@ def page(shape: Shape) -> Statement:
     top = chosen.order_by(*order).limit(_MOST).subquery("page")
     return Statement(
         PRODUCT.add_columns(top.c.place, top.c.key)
-        .join(top, top.c.id == _COLUMNS.id)
+        .join(top, top.c.id == products.c.id)
         .order_by(top.c.number)
     )
 

@@ -95,6 +95,23 @@ products = sa.Table(
     sa.Index("products_name_words", sa.text("catalog.words(name)"), postgresql_using="gin"),
 )
 
+# Products once more for each category they are in, kept by a trigger, so that a category has the
+# same orders as the whole catalogue: what is dear may begin anywhere in a list of all prices.
+product_categories = sa.Table(
+    "product_categories",
+    metadata,
+    sa.Column(
+        "id", sa.Uuid, sa.ForeignKey("catalog.products.id", ondelete="CASCADE"), primary_key=True
+    ),
+    sa.Column("category_id", sa.Uuid, primary_key=True),
+    sa.Column("state", sa.SmallInteger, nullable=False),
+    sa.Column("price", sa.BigInteger, nullable=False),
+    sa.Column("name_key", sa.Text(collation="C"), nullable=False),
+    sa.Index("product_categories_newest", "category_id", "state", "id"),
+    sa.Index("product_categories_price", "category_id", "state", "price", "id"),
+    sa.Index("product_categories_name", "category_id", "state", "name_key", "id"),
+)
+
 # The words of names and descriptions (as their own spelling, and once more without each of their
 # letters), learned by a trigger: whoever searches with a typing error has such a rest in common.
 spellings = sa.Table(

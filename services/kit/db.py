@@ -35,6 +35,10 @@ SESSION = {
     "lock_timeout": "1s",
     "idle_in_transaction_session_timeout": "5s",
     "jit": "off",
+    # Statements are short: a second process for one of them costs more than it wins.
+    "max_parallel_workers_per_gather": "0",
+    # Enough for the bitmap of an index over a million rows to stay exact.
+    "work_mem": "16MB",
 }
 # What Postgres, or the network, says about a connection that is no more.
 CONNECTION_LOST = (

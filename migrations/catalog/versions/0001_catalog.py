@@ -31,6 +31,7 @@ def upgrade() -> None:
     _create_stock()
     _create_reservations()
     create_idempotency_keys("catalog")
+    _keep_product_categories()
     _keep_spellings()
 
 
@@ -227,6 +228,59 @@ def _create_reservations() -> None:
     )
 
 
+def _keep_product_categories() -> None:
+    """Products in the orders of lists, for each category."""
+    op.create_table(
+        "product_categories",
+        sa.Column(
+            "id",
+            sa.Uuid,
+            sa.ForeignKey(
+                "catalog.products.id", name="product_categories_id_fkey", ondelete="CASCADE"
+            ),
+            primary_key=True,
+        ),
+        sa.Column("category_id", sa.Uuid, primary_key=True),
+        sa.Column("state", sa.SmallInteger, nullable=False),
+        sa.Column("price", sa.BigInteger, nullable=False),
+        sa.Column("name_key", sa.Text(collation="C"), nullable=False),
+        sa.Index("product_categories_newest", "category_id", "state", "id"),
+        sa.Index("product_categories_price", "category_id", "state", "price", "id"),
+        sa.Index("product_categories_name", "category_id", "state", "name_key", "id"),
+        schema="catalog",
+    )
+    op.execute("""
+        CREATE FUNCTION catalog.categorize() RETURNS trigger
+        LANGUAGE plpgsql AS $$
+        BEGIN
+            IF TG_OP = 'UPDATE' THEN
+                DELETE FROM catalog.product_categories AS gone USING changed
+                WHERE gone.id = changed.id AND gone.category_id <> ALL (changed.category_ids);
+            END IF;
+            INSERT INTO catalog.product_categories AS kept (id, category_id, state, price, name_key)
+            SELECT id, unnest(category_ids), state, price, name_key FROM changed
+            ON CONFLICT (id, category_id) DO UPDATE
+            SET state = excluded.state, price = excluded.price, name_key = excluded.name_key
+            WHERE (kept.state, kept.price, kept.name_key)
+                IS DISTINCT FROM (excluded.state, excluded.price, excluded.name_key);
+            RETURN NULL;
+        END
+        $$
+    """)
+    _after_changes_of_products("categorize")
+
+
+def _after_changes_of_products(function: str) -> None:
+    """Call a trigger function with the table `changed`, once for each statement."""
+    for change in ("INSERT", "UPDATE"):
+        op.execute(f"""
+            CREATE TRIGGER products_{function}_on_{change.lower()}
+            AFTER {change} ON catalog.products
+            REFERENCING NEW TABLE AS changed
+            FOR EACH STATEMENT EXECUTE FUNCTION catalog.{function}()
+        """)
+
+
 def _keep_spellings() -> None:
     """The words of products, learned when they are written; sorted, so that nobody deadlocks."""
     op.create_table(
@@ -255,10 +309,4 @@ def _keep_spellings() -> None:
         END
         $$
     """)
-    for change in ("INSERT", "UPDATE"):
-        op.execute(f"""
-            CREATE TRIGGER products_learn_words_on_{change.lower()}
-            AFTER {change} ON catalog.products
-            REFERENCING NEW TABLE AS changed
-            FOR EACH STATEMENT EXECUTE FUNCTION catalog.learn_words()
-        """)
+    _after_changes_of_products("learn_words")
