@@ -6,12 +6,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 import uvloop
+from hypothesis import settings
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
 pytest_plugins = ["tests.postgres_fixtures"]
+
+# Property tests: a second each, or, with --hypothesis-profile=minute, those of money and masks
+# together a minute. Without a deadline for single examples: the machine may be busy.
+settings.register_profile("quick", deadline=None)
+settings.register_profile("minute", deadline=None, max_examples=5000)
+settings.load_profile("quick")
 
 
 @pytest.fixture(scope="session", name="_asyncio_loop_factory")
