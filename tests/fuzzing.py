@@ -71,7 +71,8 @@ SIZES = {
 INSIDES = re.compile(
     r"Traceback|\.py\b|site-packages|asyncpg|sqlalchemy|argon2|protobuf|protovalidate|psycopg|uvloop"
     r"|<class |<function | object at 0x|\b[A-Z]\w+(?:Error|Exception)\b|\basync def\b"
-    r"|\b(?:SELECT|INSERT|UPDATE|DELETE|FROM|WHERE|RETURNING)\b|constraint|relation|violates|\bUUID\("
+    r"|\b(?:SELECT|INSERT|UPDATE|DELETE FROM|FROM|WHERE|RETURNING)\b|constraint|relation|violates"
+    r"|\bUUID\("
     rf"|{re.escape(str(Path(__file__).resolve().parents[1]))}|/usr/|/root|/home",
 )
 NEVER = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS}

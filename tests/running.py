@@ -45,7 +45,7 @@ async def serving(
     metadata: MetaData,
     servicers: Callable[[Database], list[tuple[Add, Any]]],
     *,
-    check_session: Callable[[Caller], Awaitable[None]] | None = None,
+    check_session: Callable[[Caller], Awaitable[Caller]] | None = None,
     connections: int = 10,
 ) -> AsyncIterator[Running]:
     """Serve what `servicers(database)` gives, until the block ends."""

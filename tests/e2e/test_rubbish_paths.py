@@ -11,6 +11,9 @@ from tests.visitors import Shop, answered, euros
 pytestmark = pytest.mark.usefixtures("nothing_stored")
 
 
+NOBODYS_ID = "01a20989-0fd8-7737-b45f-51b8f45f0757"
+
+
 class TestPaths:
     @pytest.mark.parametrize(
         "path",
@@ -34,7 +37,7 @@ class TestPaths:
         [
             ("PUT", "/api/products/", "GET, POST"),
             ("DELETE", "/api/users/", "GET, POST"),
-            ("POST", "/api/products/01a20989-0fd8-7737-b45f-51b8f45f0757/", "DELETE, GET, PATCH, PUT"),
+            ("POST", f"/api/products/{NOBODYS_ID}/", "DELETE, GET, PATCH, PUT"),
             ("POST", "/api/users/me/", "DELETE, GET, PATCH, PUT"),
             ("GET", "/api/auth/login/", "POST"),
             ("GET", "/api/users/me/role/", "PATCH, PUT"),
