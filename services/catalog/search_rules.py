@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 # Shorter words have too many neighbours to guess which one was meant.
 SHORTEST_CORRECTED = 4
-# From this length on two words that differ by two changes still look alike.
+# In words from this length on, a letter may also have gone to any other place.
 LONG = 8
 MOST_CORRECTIONS = 10
 
@@ -38,7 +38,7 @@ def terms(words: Sequence[Any]) -> list[Term]:
 
 
 def corrections(word: str, similar: Sequence[str]) -> list[str]:
-    """Those of the `similar` words that `word` may have been meant to be."""
+    """Those of the `similar` words, equal but for one letter of each, that `word` may stand for."""
     if len(word) < SHORTEST_CORRECTED or not word.isalpha():
         return []
     meant = [other for other in similar if len(word) >= LONG or is_one_change(word, other)]
