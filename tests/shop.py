@@ -69,6 +69,7 @@ class ShopUp:
         self.log = folder / "log"
         self._ready_file = folder / "ready.json"
         folder.mkdir(parents=True, exist_ok=True)
+        self._ready_file.unlink(missing_ok=True)  # one that was killed left it
         self.log.touch()
         self._begins = self.log.stat().st_size
         command = [str(SHOP), "up", "--data", str(self.data), "--ready-file", str(self._ready_file)]

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from tests.shop import SHOP, command, running
 from tests.visitors import PASSWORD, Shop, open_doors, visiting
 
-HERE = Path(__file__).parent
 ADMIN = "admin@example.com"
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have one xdist worker run them all (`--dist loadgroup`): they share a shop and count rows."""
-    for item in items:
-        if HERE in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("e2e"))
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -106,6 +107,11 @@ async def until(
             if (await found) if not isinstance(found, bool) else found:
                 return time.monotonic() - began
             await asyncio.sleep(0.01)
+
+
+def promised(seconds: float) -> float:
+    """The time that is promised, and more of it where others keep this machine busy as well."""
+    return seconds * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 class Additions:
