@@ -21,7 +21,9 @@ from shop.catalog.v1 import catalog_pb2
 def product(row: Fields, *, staff: bool) -> catalog_pb2.Product:
     """A row of `store.PRODUCT`. Only `staff` sees what is on hand and reserved."""
     product_id = str(row["id"])
-    variants = [_variant(item, product_id, staff=staff) for item in row["variants"]]
+    first = str(row["default_variant_id"])
+    items = sorted(row["variants"], key=lambda item: (item["id"] != first, item["id"]))
+    variants = [_variant(item, product_id, staff=staff) for item in items]
     default = variants[0]
     message = catalog_pb2.Product(
         id=product_id,

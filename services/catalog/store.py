@@ -65,13 +65,7 @@ _VARIANT_JSON = sa.func.json_build_object(
 )
 _with_stock = variants.join(stock, stock.c.variant_id == variants.c.id)
 _variants_of_product = (
-    sa.select(
-        sa.func.json_agg(
-            aggregate_order_by(
-                _VARIANT_JSON, variants.c.id != products.c.default_variant_id, variants.c.id
-            )
-        )
-    )
+    sa.select(sa.func.json_agg(_VARIANT_JSON))
     .select_from(_with_stock)
     .where(variants.c.product_id == products.c.id)
     .correlate(products)
@@ -85,6 +79,7 @@ PRODUCT = sa.select(
         for name in ("id", "slug", "name", "description", "state", "category_ids", "attributes")
     ),
     products.c.media,
+    products.c.default_variant_id,
     products.c.version,
     products.c.create_time,
     products.c.update_time,

@@ -318,17 +318,21 @@ class TestCost:
             "sparse": ListProductsRequest(page_size=20, q="xyzzy", min_price=10, order_by="name"),
         }
 
+        def own(statements: list[str]) -> int:
+            """Without those by which a new connection learns of types, and the server of health."""
+            return sum(" catalog." in text or "(catalog." in text for text in statements)
+
         async def count() -> dict[str, int]:
             counts = {}
             for name, request in wanted.items():
                 async with served.counting() as statements:
                     answer: ListProductsResponse = await catalog.ListProducts(request)
                 assert name == "sparse" or len(answer.products) > 0
-                counts[name] = len(statements)
+                counts[name] = own(statements)
             category = (await catalog.ListProducts(wanted["plain"])).products[0].category_ids[0]
             async with served.counting() as statements:
                 await catalog.ListProducts(ListProductsRequest(category_id=category, q="made"))
-            return counts | {"category, searched": len(statements)}
+            return counts | {"category, searched": own(statements)}
 
         await load(databases, 100, "few")
         few = await count()
