@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from services.catalog import category_store, search_rules, search_statements
-from services.catalog.search_statements import Shape
+from services.catalog.search_lists import Shape
 from services.kit import pages
 from services.kit.db import Connection, Row
 from shop.catalog.v1 import catalog_pb2

@@ -20,154 +20,34 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, TSQUERY
+from sqlalchemy.dialects.postgresql import ARRAY
 
+from services.catalog.search_lists import (
+    CATEGORIES,
+    LAST_CHARACTER,
+    Clause,
+    Columns,
+    List,
+    Shape,
+    bind,
+    lists,
+    number,
+)
 from services.catalog.store import PRODUCT
-from services.catalog.tables import product_categories, products, spellings, stock, variants
+from services.catalog.tables import product_categories, products, spellings
 from services.kit.db import Statement
 
-# No text has a later character: what begins with `x` is between `x` and `x` with this behind it.
-_LAST_CHARACTER = sa.literal_column(r"U&'\+10FFFF'", sa.Text)
-
-Clause = sa.ColumnElement[bool]
-Columns = Any
-
-
-class Shape(NamedTuple):
-    """What a statement's text depends on: the order, and which filters there are."""
-
-    order: str
-    category: bool = False
-    price: bool = False
-    currency: bool = False
-    in_stock: bool = False
-    attributes: bool = False
-    words: bool = False
-
-
-class Condition(NamedTuple):
-    """What products have to fulfil, as it is asked of one product, and of all."""
-
-    near: Callable[[Columns], Clause]
-    all: Callable[[Columns], Clause]
-
-
-class List(NamedTuple):
-    """Products in the order of an index: where it begins and ends, and what they have to fulfil."""
-
-    name: str
-    key: str | None = None
-    descending: bool = False
-    first: sa.ColumnElement[Any] | None = None
-    until: Callable[[Columns], list[Clause]] = lambda _: []
-    conditions: tuple[Condition, ...] = ()
-
-
-def _bind(name: str, type_: Any = sa.Text) -> sa.BindParameter[Any]:
-    return sa.bindparam(name, type_=type_)
-
-
-def _both(condition: Callable[[Columns], Clause]) -> Condition:
-    return Condition(condition, condition)
-
-
-def _match(vector: Any, words: str) -> Clause:
-    matches: Clause = vector.op("@@", is_comparison=True)(sa.cast(_bind(words), TSQUERY))
-    return matches
-
-
-def _number(number: int) -> sa.ColumnElement[int]:
-    """A number in the statement's text: as a parameter it would keep an index from being used."""
-    return sa.literal_column(str(number), sa.Integer)
-
-
-_FILTERED = [
-    products.c[name]
-    for name in (
-        "id",
-        "price",
-        "currency",
-        "attributes",
-        "name_key",
-        "search",
-    )
-]
-_MOST, _REACH = _bind("most", sa.Integer), _bind("reach", sa.Integer)
-_BEGINNING = sa.func.left(sa.func.lower(_bind("begins")), _number(100), type_=sa.Text).collate("C")
-_BUYABLE = (
-    sa.select(variants.c.product_id)
-    .select_from(variants.join(stock, stock.c.variant_id == variants.c.id))
-    .where(stock.c.allow_backorder | (stock.c.on_hand > stock.c.reserved))
-)
-
-
-def _is_buyable(columns: Columns) -> Clause:
-    """For one product at a time; as EXISTS, Postgres might compute it for all of them first."""
-    one = _BUYABLE.where(variants.c.product_id == columns.id).limit(_number(1))
-    return one.scalar_subquery().is_not(None)
-
-
-_CATEGORIES = _bind("categories", ARRAY(sa.Uuid))
-_CHEAPEST, _DEAREST = _bind("min_price", sa.BigInteger), _bind("max_price", sa.BigInteger)
-_PRICE = _both(lambda columns: columns.price.between(_CHEAPEST, _DEAREST))
-_CURRENCY = _both(lambda columns: columns.currency == _bind("currency"))
-_ATTRIBUTES = _both(
-    lambda columns: columns.attributes.contains(_bind("attributes", products.c.attributes.type))
-)
-_IN_STOCK = Condition(_is_buyable, lambda columns: columns.id.in_(_BUYABLE))
-_WORDS = _both(lambda columns: _match(columns.search, "words"))
-# The index of all words does not know which of them are in names; there is another one for those.
-_NAMED = Condition(
-    lambda columns: _match(columns.search, "name_words"),
-    lambda columns: _match(sa.func.catalog.words(columns.name), "words"),
-)
-_NOT_NAMED = _both(lambda columns: ~_match(columns.search, "name_words"))
-_NOT_BEGINNING = _both(lambda columns: ~sa.func.starts_with(columns.name_key, _BEGINNING))
-
-
-def _lists(shape: Shape) -> list[List]:
-    filters = [
-        (shape.currency, _CURRENCY),
-        (shape.attributes, _ATTRIBUTES),
-        (shape.in_stock, _IN_STOCK),
-    ]
-    conditions = tuple(condition for wanted, condition in filters if wanted)
-    if shape.order in ("price", "-price"):
-        descending = shape.order == "-price"
-        conditions += (_WORDS,) if shape.words else ()
-
-        def until(columns: Columns) -> list[Clause]:
-            end = columns.price >= _CHEAPEST if descending else columns.price <= _DEAREST
-            return [end] if shape.price else []
-
-        return [List("after", "price", descending, until=until, conditions=conditions)]
-    if shape.price:
-        conditions += (_PRICE,)
-    if shape.order == "relevance":
-        return [
-            List(
-                "begins",
-                "name_key",
-                first=_BEGINNING,
-                until=lambda columns: [columns.name_key < _BEGINNING.concat(_LAST_CHARACTER)],
-                conditions=(*conditions, _NAMED),
-            ),
-            List("named", descending=True, conditions=(*conditions, _NAMED, _NOT_BEGINNING)),
-            List("after", descending=True, conditions=(*conditions, _WORDS, _NOT_NAMED)),
-        ]
-    if shape.words:
-        conditions += (_WORDS,)
-    if shape.order == "name":
-        return [List("after", "name_key", conditions=conditions)]
-    return [List("after", descending=True, conditions=conditions)]
+_MOST, _REACH = bind("most", sa.Integer), bind("reach", sa.Integer)
+# What conditions look at, beside the id.
+_FILTERED = [products.c[name] for name in ("price", "currency", "attributes", "name_key", "search")]
 
 
 def has_conditions(shape: Shape) -> bool:
     """Whether the statement has to look for products one by one, and so has `reach`."""
-    return any(part.conditions for part in _lists(shape))
+    return any(part.conditions for part in lists(shape))
 
 
 def _in_order(part: List, columns: Columns) -> list[sa.ColumnElement[Any]]:
@@ -177,12 +57,12 @@ def _in_order(part: List, columns: Columns) -> list[sa.ColumnElement[Any]]:
 
 def _after(part: List, columns: Columns) -> Clause:
     """Behind the key where the page begins: one condition, as of two bounds an index takes one."""
-    last = _bind(f"{part.name}_id", sa.Uuid)
+    last = bind(f"{part.name}_id", sa.Uuid)
     if part.key is None:
         newest: Clause = columns.id < last
         return newest
     column = columns[part.key]
-    key: sa.ColumnElement[Any] = _bind(f"{part.name}_key", column.type)
+    key: sa.ColumnElement[Any] = bind(f"{part.name}_key", column.type)
     if part.first is not None:
         key = sa.func.greatest(key, part.first)
     here, there = sa.tuple_(column, columns.id), sa.tuple_(key, last)
@@ -191,7 +71,7 @@ def _after(part: List, columns: Columns) -> Clause:
 
 def _place(part: List, columns: Columns) -> list[Clause]:
     """What makes a product one of the list, behind the place where the page begins."""
-    state = columns.state == _bind("state", sa.SmallInteger)
+    state = columns.state == bind("state", sa.SmallInteger)
     return [state, _after(part, columns), *part.until(columns)]
 
 
@@ -214,7 +94,7 @@ def _find(part: List, gates: list[Clause], by_category: bool) -> sa.Select[Any]:
     if is_incomplete is not None:
         conditions = [condition.all(products.c) for condition in part.conditions]
         if by_category:
-            conditions.append(products.c.category_ids.overlap(_CATEGORIES))
+            conditions.append(products.c.category_ids.overlap(CATEGORIES))
         # IS TRUE keeps the indexes of orders out of it: half of one costs more than all of the
         # few rows that the others find.
         place = sa.and_(*_place(part, products.c)).is_(sa.true())
@@ -255,7 +135,7 @@ def _in_catalogue(part: List, gates: list[Clause]) -> tuple[sa.Select[Any], IsIn
 
 def _in_categories(part: List, gates: list[Clause]) -> tuple[sa.Select[Any], IsIncomplete]:
     """The same for categories, each of which has its own order."""
-    source = sa.func.unnest(_CATEGORIES).table_valued(sa.column("id", sa.Uuid))
+    source = sa.func.unnest(CATEGORIES).table_valued(sa.column("id", sa.Uuid))
     source = source.render_derived(name="source")
     in_category = product_categories.c.category_id == source.c.id
     ordered = _ahead(part, product_categories).where(in_category).correlate(source)
@@ -297,18 +177,18 @@ def _count(rows: sa.FromClause) -> sa.ScalarSelect[Any]:
     return sa.select(sa.func.count()).select_from(rows).scalar_subquery()
 
 
-def _found(lists: list[List], by_category: bool) -> sa.Select[Any]:
+def _found(parts: list[List], by_category: bool) -> sa.Select[Any]:
     """The products of the page as rows of place (of the list), key and id."""
     found: list[sa.CTE] = []
-    for place, part in enumerate(lists):
+    for place, part in enumerate(parts):
         gates: list[Clause] = [_count(before) < _MOST for before in found]
-        if len(lists) > 1:
+        if len(parts) > 1:
             # The page begins in the list at `place`, and goes on in those behind it.
-            gates.append(_bind("place", sa.Integer) <= _number(place))
+            gates.append(bind("place", sa.Integer) <= number(place))
         found.append(_find(part, gates, by_category).cte(f"{part.name}_found"))
     rows = sa.union_all(
         *(
-            sa.select(_number(place).label("place"), one.c.key, one.c.id)
+            sa.select(number(place).label("place"), one.c.key, one.c.id)
             for place, one in enumerate(found)
         )
     ).subquery()
@@ -323,12 +203,12 @@ def page(shape: Shape) -> Statement:
     key after which the page begins: `after_id` and, unless the order is newest, `after_key`; for
     relevance `place`, and a key for each list: `begins_key`, `begins_id`, `named_id`, `after_id`.
     """
-    lists = _lists(shape)
-    found = _found(lists, shape.category).subquery("found")
-    if len(lists) == 1:
-        order = _in_order(lists[0], found.c)
+    parts = lists(shape)
+    found = _found(parts, shape.category).subquery("found")
+    if len(parts) == 1:
+        order = _in_order(parts[0], found.c)
     else:
-        id_by_name = sa.case((found.c.place == _number(0), found.c.id))
+        id_by_name = sa.case((found.c.place == number(0), found.c.id))
         order = [found.c.place, found.c.key, id_by_name, found.c.id.desc()]
     chosen = sa.select(found, sa.func.row_number().over(order_by=order).label("number"))
     top = chosen.order_by(*order).limit(_MOST).subquery("page")
@@ -341,13 +221,13 @@ def page(shape: Shape) -> Statement:
 
 def _words() -> Statement:
     """The words of the search `q`, with what is known of them: see `search_rules.terms`."""
-    found = sa.func.unnest(sa.func.catalog.words(_bind("q"))).table_valued(
+    found = sa.func.unnest(sa.func.catalog.words(bind("q"))).table_valued(
         sa.column("lexeme", sa.Text), sa.column("positions", ARRAY(sa.SmallInteger)), "weights"
     )
     lexeme = found.c.lexeme.collate("C")
     is_word = spellings.c.spelling == spellings.c.word
     begins = (spellings.c.spelling >= lexeme) & (
-        spellings.c.spelling < lexeme.concat(_LAST_CHARACTER)
+        spellings.c.spelling < lexeme.concat(LAST_CHARACTER)
     )
     variations = sa.func.array_append(
         sa.func.catalog.rests(found.c.lexeme, type_=ARRAY(sa.Text)), found.c.lexeme
@@ -359,9 +239,7 @@ def _words() -> Statement:
             found.c.positions,
             sa.exists().where(is_word, spellings.c.spelling == lexeme).label("known"),
             sa.exists().where(is_word, begins).label("begins"),
-            sa.func.array(similar.distinct().limit(_number(100)).scalar_subquery()).label(
-                "similar"
-            ),
+            sa.func.array(similar.distinct().limit(number(100)).scalar_subquery()).label("similar"),
         )
     )
 

@@ -336,7 +336,7 @@ class TestCost:
 
         await load(databases, 100, "few")
         few = await count()
-        await load(databases, 4900, "many")
+        await load(databases, 1900, "many")
         assert await count() == few
         assert few == {
             "plain": 1,
