@@ -83,6 +83,7 @@ async def test_a_shelf_is_filled_and_browsed(shop: Shop) -> None:
     assert await names(shop, q=f"desk {word}") == [desk["name"]]
     assert await names(shop, q=f"{word} tor") == [torch["name"]]
     assert await names(shop, q=f"bends {word}") == [desk["name"]]
+    assert await names(shop, q=f"dessk {word}") == [desk["name"]]
     assert await names(shop, category_id=lighting["id"], in_stock="true") == [desk["name"]]
     page = answered(await shop.nobody.get(f"/api/products/{desk['slug']}/"))
     assert page["variants"][1]["price"] == desk["variants"][1]["price"]
