@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
@@ -84,6 +85,7 @@ class Person(Visitor):
         self, http: httpx.AsyncClient, email: str, password: str, grant: dict[str, Any]
     ) -> None:
         super().__init__(http, grant["access_token"])
+        self.since = time.monotonic()
         self.email = email
         self.password = password
         self.refresh_token: str = grant["refresh_token"]
@@ -134,6 +136,12 @@ class Shop:
     def staff(self) -> Person:
         """Somebody of the staff."""
         return self.people["STAFF"]
+
+    async def renew(self) -> None:
+        """Sign administrator and staff in again, before their tokens expire after ten minutes."""
+        for role, person in self.people.items():
+            if time.monotonic() - person.since > 300:
+                self.people[role] = await person.again()
 
     async def sign_up(self, role: str = "CUSTOMER") -> Person:
         """Somebody new with this role, who has signed in."""

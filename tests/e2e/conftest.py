@@ -13,8 +13,7 @@ ADMIN = "admin@example.com"
 
 
 @pytest.fixture(scope="session")
-async def shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shop]:
-    """The shop, with an administrator and somebody of the staff, and nothing to sell."""
+async def _shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shop]:
     folder = tmp_path_factory.mktemp("shop")
     async with (
         running(folder, "--port", "0", "--no-demo", SHOP_LOG_LEVEL="debug") as up,
@@ -24,6 +23,13 @@ async def shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shop]:
         assert made.returncode == 0, made.stderr
         await open_doors(shop, ADMIN, PASSWORD)
         yield shop
+
+
+@pytest.fixture
+async def shop(_shop: Shop) -> Shop:
+    """The shop, with an administrator and somebody of the staff, and nothing to sell."""
+    await _shop.renew()
+    return _shop
 
 
 @pytest.fixture(params=["", "/"], ids=["bare", "slash"])

@@ -31,6 +31,7 @@ async def _shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shop]
 @pytest.fixture
 async def shop(_shop: Shop) -> AsyncIterator[Shop]:
     """The shop. What a test did to it has to be over by the end."""
+    await _shop.renew()
     yield _shop
 
     async def well() -> bool:
