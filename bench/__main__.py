@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -44,4 +45,6 @@ def write(figures: object, file: Path | None) -> None:
 
 
 if __name__ == "__main__":
+    # However it is asked to end, it takes along what it started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     app(prog_name="python -m bench")

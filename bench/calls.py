@@ -31,6 +31,7 @@ from bench.load import AT_ONCE, Load, Measured
 from bench.statements import per_call
 from cli import catalogue, seed
 from cli.database import databases_of
+from cli.programs import die_with_parent
 from shop.catalog.v1.catalog_pb2 import GetProductRequest, ListProductsRequest, Product
 from shop.catalog.v1.catalog_pb2_grpc import CatalogServiceStub
 
@@ -73,7 +74,12 @@ def running_shop() -> Iterator[Shop]:
         command = [sys.executable, "-c", "from cli.main import app; app()", "up", "--no-demo"]
         command += ["--port", "0", "--data", f"{folder / 'data'}", "--ready-file", f"{ready}"]
         with log.open("w") as output:
-            process = subprocess.Popen(command, stdout=output, stderr=output)
+            process = subprocess.Popen(
+                command,
+                stdout=output,
+                stderr=output,
+                preexec_fn=die_with_parent(signal.SIGINT),  # noqa: PLW1509 - there are no threads
+            )
         try:
             deadline = time.monotonic() + START_SECONDS
             while not ready.exists():
