@@ -6,10 +6,11 @@ parameters. Running it costs what asyncpg costs (DECISIONS.md has the figures).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import asyncpg
-from sqlalchemy import ClauseElement
+from sqlalchemy import JSON, ClauseElement, ColumnElement, func, literal_column
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 
 Row = asyncpg.Record
@@ -23,6 +24,14 @@ class Connection(Protocol):
     async def fetchrow(self, query: str, *args: Any) -> Any: ...
     async def fetchval(self, query: str, *args: Any) -> Any: ...
     async def execute(self, query: str, *args: Any) -> str: ...
+
+
+def json_object(columns: Mapping[str, ColumnElement[Any]]) -> ColumnElement[Any]:
+    """A row as one JSON value, so that a resource and its parts are one row of one statement."""
+    parts: list[ColumnElement[Any]] = []
+    for name, column in columns.items():
+        parts += [literal_column(f"'{name}'"), column]
+    return func.json_build_object(*parts, type_=JSON)
 
 
 class Fields(Protocol):

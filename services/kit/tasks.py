@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from services.kit import failures, logs
+from services.kit.db import Database
 
 log = logs.logger("tasks")
 
@@ -39,3 +41,18 @@ def every(seconds: float, work: Callable[[], Awaitable[object]]) -> Callable[[],
             await asyncio.sleep(seconds)
 
     return repeat
+
+
+async def remove_all(database: Database, *removers: Callable[[Any], Awaitable[int]]) -> int:
+    """Call each remover with a connection until it finds nothing more; the number removed.
+
+    A remover removes a bounded number of rows that are over and answers how many they were.
+    """
+    removed = 0
+    for remove in removers:
+        some = 1
+        while some:
+            async with database.connection() as connection:
+                some = await remove(connection)
+            removed += some
+    return removed

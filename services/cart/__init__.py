@@ -1,0 +1,1 @@
+"""Carts: what customers and guests mean to buy."""
