@@ -1,8 +1,8 @@
 """CartService and CheckoutService: one method an RPC.
 
-What a cart costs is read from the catalogue outside of transactions, so a change is stored first
-and the cart is rendered afterwards. A call repeated with its idempotency key finds the change done and
-answers the cart as it is now.
+What a cart costs is read from the catalogue outside of transactions, so a change is stored first,
+and the cart is rendered afterwards. A call repeated with its idempotency key finds the change done
+and answers the cart as it is now.
 """
 
 from __future__ import annotations
