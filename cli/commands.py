@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import typer
+from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -75,6 +76,15 @@ async def seed(data: Path, count: int, seed: str = "") -> None:
             task = bar.add_task("Loading products", total=count)
             await load(url, items, lambda more: bar.advance(task, more))
         await refresh_statistics(databases.owner or url)
+
+
+async def verify(data: Path) -> bool:
+    """Look at all invariants and print them; whether they hold."""
+    from cli import verify as verification
+
+    async with open_databases(data) as databases:
+        findings = await verification.verify(databases)
+    return verification.show(findings, Console(highlight=False, soft_wrap=True))
 
 
 async def create_admin(data: Path, email: str, password: str | None) -> None:

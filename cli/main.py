@@ -134,6 +134,15 @@ def token(
 
 
 @app.command()
+def verify(data: DataOption = DEFAULT_DATA) -> None:
+    """Look whether the data hold what they should; status 1, with the rows, where they do not."""
+    from cli import commands
+
+    if not run(commands.verify(data)):
+        raise typer.Exit(1)
+
+
+@app.command()
 def version() -> None:
     """Print the version."""
     typer.echo(importlib.metadata.version("shop"))
