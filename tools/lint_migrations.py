@@ -12,7 +12,7 @@ from cli import migrate
 
 ROOT = Path(__file__).resolve().parent.parent
 # Alembic's own table, which is made in an empty schema.
-VERSION_TABLE = re.compile(r"CREATE TABLE \w+\.alembic_version \(.*?\n\);\n", re.DOTALL)
+VERSION_TABLE = re.compile(r"CREATE TABLE \S+\.alembic_version \(.*?\n\);\n", re.DOTALL)
 
 
 def render_all(folder: Path) -> list[Path]:

@@ -7,9 +7,11 @@ from collections.abc import Collection
 from typing import Any
 
 import grpc
+from google.rpc import error_details_pb2, status_pb2
 
 from services.kit import call, errors
 from services.kit.auth import SERVICE_HEADER, ServiceCredential
+from shop.errors.v1.reason_pb2 import Reason
 
 DEFAULT_SECONDS = 2.0
 # What the answer needs to travel back within the caller's own deadline.
@@ -79,6 +81,33 @@ class _Outgoing(grpc.aio.UnaryUnaryClientInterceptor):  # type: ignore[misc, unu
             wait_for_ready=client_call_details.wait_for_ready,
         )
         return await continuation(details, request)
+
+
+def refusal(error: grpc.aio.AioRpcError) -> errors.ServiceError | None:
+    """Why another service refused a call, for callers who know what to make of its reasons.
+
+    None when it gave none of ours: it is away, or something else answered.
+    """
+    status = status_pb2.Status()
+    for key, value in error.trailing_metadata() or ():
+        if key == "grpc-status-details-bin":
+            status.ParseFromString(value)
+    info, failure = error_details_pb2.ErrorInfo(), error_details_pb2.PreconditionFailure()
+    for detail in status.details:
+        detail.Unpack(info) or detail.Unpack(failure)
+    name = f"REASON_{info.reason}"
+    if info.domain != errors.DOMAIN or name not in Reason.keys():  # noqa: SIM118 - no mapping
+        return None
+    return errors.ServiceError(
+        error.code(),
+        Reason.Value(name),
+        error.details() or "",
+        metadata=dict(info.metadata),
+        preconditions=[
+            errors.PreconditionViolation(item.subject, item.description)
+            for item in failure.violations
+        ],
+    )
 
 
 def on_behalf_of_caller() -> tuple[tuple[str, str], ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,7 @@ class Method:
     checks_session: bool
     request: type[Message]
     answer: type[Message]
+    streams: bool
 
     @classmethod
     def of(cls, descriptor: MethodDescriptor) -> Method:
@@ -41,12 +43,27 @@ class Method:
             checks_session=options[access_pb2.checks_session],
             request=GetMessageClass(descriptor.input_type),
             answer=GetMessageClass(descriptor.output_type),
+            streams=descriptor.server_streaming,
         )
 
     @property
     def reads(self) -> bool:
         """Whether the method changes nothing (AIP-131, AIP-132): the standard verbs tell."""
         return self.name.startswith(READS)
+
+
+def written(stream: Callable[[Any, Any], AsyncGenerator[Any, None]]) -> Handler:
+    """A handler that streams its answers, as one that layers can be put around.
+
+    Each answer is written before the next is asked for: a slow client makes the handler wait.
+    """
+
+    async def write(request: Any, context: Any) -> None:
+        async with aclosing(stream(request, context)) as answers:
+            async for answer in answers:
+                await context.write(answer)
+
+    return write
 
 
 Layer = Callable[[Method, Handler], Handler]

@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha import reflection
 from services.kit import failures, interceptors, logs, tasks
 from services.kit.auth import Authenticator
 from services.kit.interceptors import Layer, Method
+from services.kit.methods import written
 from services.kit.settings import ServiceSettings, SettingsError, host_and_port
 
 log = logs.logger("server")
@@ -75,6 +76,7 @@ class Server:
         self._names: list[str] = []
         self._work: list[tuple[str, Callable[[], Awaitable[None]]]] = []
         self._tasks: list[asyncio.Task[None]] = []
+        self._ends: list[Callable[[], None]] = []
         self._health = health.aio.HealthServicer()
         host_and_port(listen)  # gRPC would take port 99999 for 34463, and none for 443
         try:
@@ -119,13 +121,23 @@ class Server:
             self._names.append(service)
 
     def _wrap(self, method: Method, handler: Any) -> Any:
+        if handler.unary_stream is not None:
+            return grpc.unary_stream_rpc_method_handler(
+                interceptors.compose(method, written(handler.unary_stream), self._layers),
+                request_deserializer=None,
+                response_serializer=handler.response_serializer,
+            )
         if handler.unary_unary is None:
-            raise NotImplementedError(f"{method.path} is a stream")
+            raise NotImplementedError(f"{method.path} takes a stream of requests")
         return grpc.unary_unary_rpc_method_handler(
             interceptors.compose(method, handler.unary_unary, self._layers),
             request_deserializer=None,  # the layer `validate` reads it
             response_serializer=handler.response_serializer,
         )
+
+    def when_draining(self, end: Callable[[], None]) -> None:
+        """Have `end` called when the server stops taking calls, to end streams that are open."""
+        self._ends.append(end)
 
     def background(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         """Run `work` beside the calls for as long as the server runs."""
@@ -146,6 +158,8 @@ class Server:
     async def stop(self) -> None:
         """Stop taking calls, let those in flight finish, end the background work."""
         await self._health.enter_graceful_shutdown()
+        for end in self._ends:
+            end()
         await self._server.stop(self._drain_seconds)
         for task in self._tasks:
             task.cancel()

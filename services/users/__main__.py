@@ -6,19 +6,18 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 
 from services.kit import outbox, process, tasks
 from services.kit.auth import AccessTokens, Authenticator, Keys, ServiceCredential
 from services.kit.db import Database
+from services.kit.delivery import MailSettings
 from services.kit.server import Server
-from services.kit.settings import ServiceSettings, SettingsError
+from services.kit.settings import SettingsError
 from services.users import cleanup, mail_store
 from services.users.access import session_check
 from services.users.auth_handlers import AuthService, SessionService
-from services.users.delivery import Delivery, Mailbox, Smtp
 from services.users.handlers import UserService
-from services.users.mail import Letterhead
 from services.users.passwords import ITERATIONS, MEMORY_KIB, Passwords
 from services.users.recovery import Postman
 from services.users.signing import SigningKeys
@@ -29,7 +28,7 @@ KEYS_SECONDS = 5.0
 CLEANUP_SECONDS = 60.0
 
 
-class Settings(ServiceSettings):
+class Settings(MailSettings):
     """What the users service can be told, beside what every service can be."""
 
     service: Literal["users"] = "users"
@@ -37,24 +36,8 @@ class Settings(ServiceSettings):
     signing_delay_seconds: float = Field(
         600, ge=0, description="how long a new key is only published; Envoy keeps a copy for 300 s"
     )
-    mailbox: Path | None = Field(None, description="folder that mails are written to")
-    smtp_url: SecretStr | None = Field(
-        None, description="smtp://, smtp+starttls:// or smtps://user:password@host:port"
-    )
-    mail_from: str = Field("Shop <no-reply@localhost>", description="sender of mails")
-    storefront_url: str = Field("", description="the shop's web pages, to which mails link")
     argon2_iterations: int = Field(ITERATIONS, ge=1)
     argon2_memory_kib: int = Field(MEMORY_KIB, ge=8)
-
-    def delivery(self) -> Delivery:
-        """Where mails go: to the SMTP server, if there is one. Raises SettingsError for nowhere."""
-        if self.smtp_url is not None:
-            return Smtp(self.smtp_url.get_secret_value())
-        if self.mailbox is not None:
-            return Mailbox(self.mailbox)
-        raise SettingsError(
-            "set SHOP_USERS_SMTP_URL or SHOP_USERS_MAILBOX: mails must go somewhere"
-        )
 
     def passwords(self) -> Passwords:
         """How passwords are hashed. Raises SettingsError for too cheaply."""
@@ -86,8 +69,7 @@ def build(settings: Settings, database: Database) -> Server:
     )
     users.add(session_pb2_grpc.add_SessionServiceServicer_to_server, SessionService(database))
 
-    letterhead = Letterhead(settings.mail_from, settings.public_url, settings.storefront_url)
-    postman = Postman(database, settings.delivery(), letterhead)
+    postman = Postman(database, settings.delivery(), settings.letterhead())
     relay = outbox.Relay(
         database,
         mail_store.OUTBOX,

@@ -10,12 +10,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from email.message import EmailMessage
-from email.utils import format_datetime
 from typing import Literal, Self
 from uuid import UUID
 
+from services.kit.delivery import Letterhead
 from services.kit.ids import uuid7
 
 Kind = Literal["verify_email", "reset_password", "email_changed"]
@@ -46,31 +45,10 @@ class Mail:
         return cls(**json.loads(payload))
 
 
-@dataclass(frozen=True, slots=True)
-class Letterhead:
-    """What the mails of a shop have in common.
-
-    `public_url` is where the API is, `storefront_url` where the shop's web pages are ("": none).
-    """
-
-    sender: str
-    public_url: str
-    storefront_url: str = ""
-
-
 def compose(mail: Mail, letterhead: Letterhead) -> EmailMessage:
     """A mail, ready to be sent."""
     subject, body = _TEXTS[mail.kind](mail, letterhead)
-    message = EmailMessage()
-    message["From"] = letterhead.sender
-    message["To"] = mail.to
-    message["Subject"] = subject
-    message["Date"] = format_datetime(datetime.now(UTC))
-    message["Message-ID"] = f"<{mail.id}@{letterhead.sender.rpartition('@')[2].rstrip('>')}>"
-    # RFC 3834: no out-of-office notes, please.
-    message["Auto-Submitted"] = "auto-generated"
-    message.set_content(body, cte="7bit")
-    return message
+    return letterhead.mail(id=mail.id, to=mail.to, subject=subject, body=body)
 
 
 def _verify_email(mail: Mail, letterhead: Letterhead) -> tuple[str, str]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 
 from services.kit.db import Database, Row, Transaction
+from services.kit.delivery import Delivery, Letterhead
 from services.users import attempt_store, mail_store, rules, store, tokens
-from services.users.delivery import Delivery
-from services.users.mail import Letterhead, Mail, compose
+from services.users.mail import Mail, compose
 
 
 async def mail_verification(tx: Transaction, user: Row) -> None:

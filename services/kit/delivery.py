@@ -1,18 +1,22 @@
-"""How mails leave: to an SMTP server, or into a folder."""
+"""Mails: how they are put together, and how they leave: to an SMTP server, or into a folder."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from email.message import EmailMessage
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 import aiosmtplib
+from pydantic import Field, SecretStr
 
 from services.kit import logs
-from services.kit.settings import SettingsError
+from services.kit.settings import ServiceSettings, SettingsError
 
 log = logs.logger("mail")
 
@@ -23,6 +27,32 @@ SCHEMES: dict[str, tuple[int, bool, bool | None]] = {
     "smtp+starttls": (587, False, True),
     "smtps": (465, True, False),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Letterhead:
+    """What the mails of a shop have in common.
+
+    `public_url` is where the API is, `storefront_url` where the shop's web pages are ("": none).
+    """
+
+    sender: str
+    public_url: str
+    storefront_url: str = ""
+
+    def mail(self, *, id: str, to: str, subject: str, body: str) -> EmailMessage:
+        """A mail, ready to be sent; one that is sent twice has the same `id` both times."""
+        message = EmailMessage()
+        message["From"] = self.sender
+        message["To"] = to
+        message["Subject"] = subject
+        message["Date"] = format_datetime(datetime.now(UTC))
+        message["Message-ID"] = f"<{id}@{self.sender.rpartition('@')[2].rstrip('>')}>"
+        # RFC 3834: no out-of-office notes, please.
+        message["Auto-Submitted"] = "auto-generated"
+        # ASCII goes as it is, so that no encoding comes between a reader and a token.
+        message.set_content(body, cte="7bit" if body.isascii() else "quoted-printable")
+        return message
 
 
 class Delivery(Protocol):
@@ -63,8 +93,7 @@ class Smtp:
         parts = urlsplit(url)
         if parts.scheme not in SCHEMES or not parts.hostname:
             raise SettingsError(
-                "SHOP_USERS_SMTP_URL must be smtp://, smtp+starttls:// or "
-                "smtps://user:password@host:port"
+                "SHOP_SMTP_URL must be smtp://, smtp+starttls:// or smtps://user:password@host:port"
             )
         port, self._tls, self._starttls = SCHEMES[parts.scheme]
         self._host = parts.hostname
@@ -93,3 +122,27 @@ class Smtp:
             if error.code < 500:
                 raise
             log.warning("the mail was refused", mail=name, code=error.code)
+
+
+class MailSettings(ServiceSettings):
+    """What a service that sends mails can be told, beside what every service can be."""
+
+    mailbox: Path | None = Field(None, description="folder that mails are written to")
+    smtp_url: SecretStr | None = Field(
+        None, description="smtp://, smtp+starttls:// or smtps://user:password@host:port"
+    )
+    mail_from: str = Field("Shop <no-reply@localhost>", description="sender of mails")
+    storefront_url: str = Field("", description="the shop's web pages, to which mails link")
+
+    def delivery(self) -> Delivery:
+        """Where mails go: to the SMTP server, if there is one. Raises SettingsError for nowhere."""
+        if self.smtp_url is not None:
+            return Smtp(self.smtp_url.get_secret_value())
+        if self.mailbox is not None:
+            return Mailbox(self.mailbox)
+        own = f"SHOP_{self.service.upper()}_"
+        raise SettingsError(f"set {own}SMTP_URL or {own}MAILBOX: mails must go somewhere")
+
+    def letterhead(self) -> Letterhead:
+        """What mails have in common."""
+        return Letterhead(self.mail_from, self.public_url, self.storefront_url)

@@ -1,0 +1,164 @@
+"""The wiring of orders: settings, objects, serve."""
+
+from __future__ import annotations
+
+import sys
+from datetime import timedelta
+from typing import Any, Literal
+
+from google.protobuf.json_format import MessageToDict
+from pydantic import Field
+
+from services.kit import auth, clients, interceptors, server, tasks
+from services.kit.db import Database
+from services.kit.delivery import MailSettings
+from services.kit.server import Server
+from services.kit.settings import SettingsError
+from services.order import sweeper
+from services.order.basket import Basket
+from services.order.checkout import Checkout
+from services.order.faults import Faults, Point
+from services.order.follow_ups import FollowUps
+from services.order.handlers import OrderService
+from services.order.rate_handlers import RateService
+from services.order.settlement_handlers import SettlementService
+from services.order.sweeper import Sweeper
+from services.order.tables import metadata
+from services.order.watching import Watchers
+from shop.cart.v1 import checkout_pb2_grpc
+from shop.catalog.v1 import stock_pb2_grpc
+from shop.order.v1 import order_pb2_grpc, rate_pb2_grpc, settlement_pb2_grpc
+from shop.payment.v1 import closure_pb2_grpc
+from shop.users.v1 import users_pb2, users_pb2_grpc
+
+# How often idempotency keys that are too old are removed.
+KEYS_SECONDS = 600.0
+# Methods that may be called twice. Those of StockService are repeated by the checkout itself.
+IDEMPOTENT = {
+    "users": (
+        "shop.users.v1.AuthService/GetJwks",
+        "shop.users.v1.UserService/GetUser",
+        "shop.users.v1.UserService/GetAddress",
+    ),
+    "catalog": (),
+    "cart": (
+        "shop.cart.v1.CheckoutService/GetCheckoutCart",
+        "shop.cart.v1.CheckoutService/RemoveOrderedItems",
+    ),
+    "payment": ("shop.payment.v1.ClosureService/CloseOrder",),
+}
+
+
+class Settings(MailSettings):
+    """Settings of orders."""
+
+    service: Literal["order"] = "order"
+    users_address: str = Field(description="where the users service is: host:port, or several")
+    catalog_address: str = Field(description="where the catalogue is")
+    cart_address: str = Field(description="where carts are")
+    payment_address: str = Field("", description="where payments are; empty: none are taken")
+    payment_seconds: float = Field(
+        900.0, ge=1, le=86_000, description="how long an order waits for its payment"
+    )
+    left_seconds: float = Field(
+        sweeper.LEFT_AFTER.total_seconds(), gt=0, description="when a PENDING order was left"
+    )
+    heartbeat_seconds: float = Field(15.0, gt=0, description="between signs of life of a stream")
+    watchers: int = Field(100, ge=0, description="streams that may be open at once")
+    fault: Point = Field(Point.NOWHERE, description="where the process kills itself, for tests")
+
+    def faults(self) -> Faults:
+        """Where the process kills itself. Raises SettingsError in production."""
+        if self.fault and self.env == "production":
+            raise SettingsError("unset SHOP_FAULT: in production no process kills itself")
+        return Faults(self.fault)
+
+
+def build(settings: Settings, database: Database) -> Server:
+    """The service, ready to start. Raises SettingsError."""
+    secret = settings.service_secret.get_secret_value()
+    credential = auth.ServiceCredential(settings.service, secret)
+
+    def channel(service: str, address: str) -> Any:
+        return clients.connect(address, credential, idempotent=IDEMPOTENT[service])
+
+    users = channel("users", settings.users_address)
+    key_server = users_pb2_grpc.AuthServiceStub(users)
+
+    async def published_keys() -> dict[str, Any]:
+        return MessageToDict(await key_server.GetJwks(users_pb2.GetJwksRequest()))
+
+    keys = auth.Keys(published_keys)
+    layers = interceptors.stack(
+        auth.Authenticator(auth.AccessTokens(keys, issuer=settings.issuer), credential),
+        secret=secret.encode(),
+        concurrent_rpcs=settings.concurrent_rpcs,
+    )
+
+    faults = settings.faults()
+    stock = stock_pb2_grpc.StockServiceStub(channel("catalog", settings.catalog_address))
+    carts = checkout_pb2_grpc.CheckoutServiceStub(channel("cart", settings.cart_address))
+    closures = None
+    if settings.payment_address:
+        closures = closure_pb2_grpc.ClosureServiceStub(channel("payment", settings.payment_address))
+    basket = Basket(database, users_pb2_grpc.UserServiceStub(users), carts)
+    checkout = Checkout(
+        database,
+        basket,
+        stock,
+        payment_time=timedelta(seconds=settings.payment_seconds),
+        faults=faults,
+    )
+    follow_ups = FollowUps(
+        database,
+        basket=basket,
+        stock=stock,
+        closures=closures,
+        delivery=settings.delivery(),
+        letterhead=settings.letterhead(),
+    )
+    watchers = Watchers(
+        database, most=settings.watchers, heartbeat_seconds=settings.heartbeat_seconds
+    )
+    sweeping = Sweeper(database, checkout, left_after=timedelta(seconds=settings.left_seconds))
+
+    process = Server.of(settings, layers, ready=database.ready)
+    process.add(
+        order_pb2_grpc.add_OrderServiceServicer_to_server,
+        OrderService(database, checkout, watchers, faults),
+    )
+    process.add(
+        settlement_pb2_grpc.add_SettlementServiceServicer_to_server,
+        SettlementService(database, faults),
+    )
+    process.add(rate_pb2_grpc.add_RateServiceServicer_to_server, RateService(database))
+    process.when_draining(watchers.drain)
+    process.background("token keys", keys.refresh_forever)
+    process.background("outbox", follow_ups.relay().forever)
+    process.background("watchers", watchers.listen)
+    process.background("sweeper", tasks.every(sweeper.SECONDS_BETWEEN, sweeping.sweep))
+    process.background("old keys", tasks.every(KEYS_SECONDS, database.forget_old_keys))
+    return process
+
+
+async def main() -> None:
+    """Serve until SIGTERM."""
+    settings = Settings.load()
+    server.start_process(settings)
+    database = await Database.open(
+        settings.database_url.get_secret_value(),
+        metadata,
+        name="shop-order",
+        connections=settings.database_connections,
+    )
+    try:
+        await build(settings, database).run()
+    finally:
+        await database.close()
+
+
+if __name__ == "__main__":
+    try:
+        server.run(main)
+    except SettingsError as error:
+        sys.exit(str(error))

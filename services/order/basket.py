@@ -1,0 +1,170 @@
+"""What is ordered, where to and by whom: a request, filled up by the services that know."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable
+from datetime import timedelta
+from typing import Any, TypeVar
+from uuid import UUID
+
+from google.type import postal_address_pb2
+from grpc import StatusCode
+from grpc.aio import AioRpcError
+
+from services.kit import call, clients, errors, ids
+from services.kit.call import Claim
+from services.kit.db import Database, Row
+from services.kit.money import to_minor
+from services.order import messages, rules, store
+from shop.cart.v1 import cart_pb2, checkout_pb2, checkout_pb2_grpc
+from shop.catalog.v1 import stock_pb2
+from shop.errors.v1 import reason_pb2
+from shop.order.v1 import order_pb2
+from shop.users.v1 import users_pb2, users_pb2_grpc
+
+Answer = TypeVar("Answer")
+ME = "me"
+
+
+class Basket:
+    """Turns requests into orders to be written."""
+
+    def __init__(
+        self,
+        database: Database,
+        users: users_pb2_grpc.UserServiceStub,
+        carts: checkout_pb2_grpc.CheckoutServiceStub,
+    ) -> None:
+        self._db = database
+        self._users = users
+        self._carts = carts
+
+    async def draft(
+        self, request: order_pb2.CreateOrderRequest, claim: Claim | None, ttl: timedelta
+    ) -> dict[str, Any]:
+        """The columns of a new order, whose stock is to be held for `ttl`.
+
+        Raises CART_EMPTY, LIMIT_REACHED, RESOURCE_NOT_FOUND (the address), INVALID_ARGUMENT for an
+        expected total that is no money.
+        """
+        expected_total, expected_currency = None, None
+        if request.HasField("expected_total"):
+            expected_total = to_minor(request.expected_total, "expected_total")
+            expected_currency = request.expected_total.currency_code
+        user, (address, phone), cart = await asyncio.gather(
+            self._user(), self._destination(request), self._cart(request)
+        )
+        order_id = ids.uuid7()
+        demand = stock_pb2.ReserveStockRequest(order_id=str(order_id))
+        demand.ttl.FromTimedelta(ttl)
+        for item in cart.items if cart is not None else request.items:
+            demand.lines.add(
+                variant_id=item.variant_id or None,
+                product_id=item.product_id if not item.variant_id else None,
+                quantity=item.quantity,
+            )
+        _check_pieces(demand)
+        return {
+            "id": order_id,
+            "number": rules.new_number(),
+            "user_id": call.user_id(),
+            "email": user.email,
+            "shipping_address": messages.address_column(address),
+            "shipping_phone": request.shipping_phone or phone,
+            "note": request.note,
+            "cart_id": UUID(cart.id) if cart is not None else None,
+            "cart_etag": cart.etag if cart is not None else "",
+            "idempotency_key": claim.key if claim is not None else None,
+            "fingerprint": claim.fingerprint if claim is not None else None,
+            "demand": demand.SerializeToString(),
+            "expected_total": expected_total,
+            "expected_currency": expected_currency,
+        }
+
+    async def clear(self, order: Row) -> None:
+        """Take what a paid order (with its lines) holds out of the cart that it came from."""
+        if order["cart_id"] is None or order["cart_cleared"]:
+            return
+        pieces: Counter[str] = Counter()
+        for line in order["lines"]:
+            pieces[line["variant_id"]] += line["quantity"]
+        request = checkout_pb2.RemoveOrderedItemsRequest(
+            cart_id=str(order["cart_id"]), order_id=str(order["id"])
+        )
+        for variant_id, quantity in pieces.items():
+            request.lines.add(variant_id=variant_id, quantity=quantity)
+        try:
+            await self._carts.RemoveOrderedItems(request)
+        except AioRpcError as error:
+            if error.code() is not StatusCode.NOT_FOUND:  # gone: nothing is left in it
+                raise
+        async with self._db.connection() as connection:
+            await store.cart_is_cleared(connection, order["id"])
+
+    async def _user(self) -> users_pb2.User:
+        return await _ask(
+            self._users.GetUser(
+                users_pb2.GetUserRequest(id=ME), metadata=clients.on_behalf_of_caller()
+            ),
+            otherwise=_session_ended(),
+        )
+
+    async def _destination(
+        self, request: order_pb2.CreateOrderRequest
+    ) -> tuple[postal_address_pb2.PostalAddress, str]:
+        """Where to send it, and the telephone number that is kept with that."""
+        if request.HasField("shipping_address"):
+            return request.shipping_address, ""
+        address = await _ask(
+            self._users.GetAddress(
+                users_pb2.GetAddressRequest(user_id=ME, id=request.address_id),
+                metadata=clients.on_behalf_of_caller(),
+            ),
+            otherwise=errors.not_found("address", request.address_id),
+        )
+        return address.postal_address, address.phone
+
+    async def _cart(self, request: order_pb2.CreateOrderRequest) -> cart_pb2.Cart | None:
+        """The caller's cart, unless items are given."""
+        if request.items:
+            return None
+        cart = await _ask(
+            self._carts.GetCheckoutCart(
+                checkout_pb2.GetCheckoutCartRequest(user_id=str(call.user_id()))
+            ),
+            otherwise=_cart_empty(),
+        )
+        if not cart.items:
+            raise _cart_empty()
+        return cart
+
+
+async def _ask(answer: Awaitable[Answer], *, otherwise: errors.ServiceError) -> Answer:
+    """What a service answers. Raises `otherwise` when it says that there is no such thing."""
+    try:
+        return await answer
+    except AioRpcError as error:
+        if error.code() is StatusCode.NOT_FOUND:
+            raise otherwise from None
+        raise
+
+
+def _check_pieces(demand: stock_pb2.ReserveStockRequest) -> None:
+    pieces: Counter[tuple[str, str]] = Counter()
+    for line in demand.lines:
+        pieces[line.variant_id, line.product_id] += line.quantity
+    rules.check_pieces(pieces)
+
+
+def _cart_empty() -> errors.ServiceError:
+    return errors.failed_precondition(
+        reason_pb2.REASON_CART_EMPTY, "There is nothing in the cart to order."
+    )
+
+
+def _session_ended() -> errors.ServiceError:
+    return errors.unauthenticated(
+        reason_pb2.REASON_SESSION_ENDED, "The user is no more: sign in again."
+    )

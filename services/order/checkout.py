@@ -1,0 +1,262 @@
+"""The one flow over several services: from a request to an order whose stock is held.
+
+    transaction 1   the order is written as PENDING, bound to its idempotency key and its cart
+    call            StockService.ReserveStock, idempotent by the order's id
+    transaction 2   the order is priced and AWAITING_PAYMENT
+                    (or deleted, and its stock released: nothing was ordered)
+
+`finish` does what is left of it, whoever calls: the handler, another call with the same key or for
+the same cart, or the sweeper after a crash. All of them may do so at the same time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from datetime import timedelta
+from typing import Any
+
+from grpc import StatusCode
+from grpc.aio import AioRpcError
+
+from services.kit import call, clients, failures
+from services.kit.db import Connection, Database, Row
+from services.kit.errors import ServiceError
+from services.kit.money import to_minor
+from services.order import follow_ups, rate_store, rules, store, totals
+from services.order.basket import Basket
+from services.order.faults import Faults, Point
+from services.order.store import Event
+from shop.catalog.v1 import stock_pb2, stock_pb2_grpc
+from shop.errors.v1 import reason_pb2
+from shop.order.v1 import order_pb2
+from shop.order.v1.order_pb2 import OrderEvent
+
+# The reservation outlives the order's time to be paid: its stock is freed by the order's end, not
+# under it, and by itself only when this service is away.
+GRACE = timedelta(seconds=60)
+ATTEMPTS = 4
+REPLACED_NOTE = "Replaced by a new order of the same cart."
+
+# What says that the order cannot be made, however often that is tried.
+FINAL = {StatusCode.FAILED_PRECONDITION, StatusCode.NOT_FOUND, StatusCode.ABORTED}
+_CUSTOMERS_REASONS = {
+    reason_pb2.REASON_OUT_OF_STOCK,
+    reason_pb2.REASON_NOT_FOR_SALE,
+    reason_pb2.REASON_RESOURCE_NOT_FOUND,
+    reason_pb2.REASON_CURRENCY_MISMATCH,
+}
+_SYSTEM = Event(OrderEvent.SYSTEM, None, "")
+
+
+class Checkout:
+    """Makes orders."""
+
+    def __init__(
+        self,
+        database: Database,
+        basket: Basket,
+        stock: stock_pb2_grpc.StockServiceStub,
+        *,
+        payment_time: timedelta,
+        faults: Faults,
+    ) -> None:
+        """`payment_time` is how long an order waits for its payment."""
+        self._db = database
+        self._basket = basket
+        self._stock = stock
+        self._payment_time = payment_time
+        self._faults = faults
+
+    async def create(self, request: order_pb2.CreateOrderRequest) -> Row:
+        """The order that a request makes, or has made before. Raises what CreateOrder may."""
+        claim = call.current().claim
+        if claim is not None:
+            async with self._db.connection() as connection:
+                made = await store.find_by_key(connection, call.user_id(), claim.key)
+            if made is not None:
+                rules.check_same_request(made, claim.fingerprint)
+                return await self.finish(made)
+        for _ in range(ATTEMPTS):
+            draft = await self._basket.draft(request, claim, self._payment_time + GRACE)
+            order = await self._begin(draft)
+            if order is not None:
+                return await self.finish(order)
+        raise _conflict()
+
+    async def _begin(self, draft: dict[str, Any]) -> Row | None:
+        """Write the order, or find the one of the same key or the same cart.
+
+        None when the draft has to be made anew: another order of the cart was in its way.
+        """
+        async with self._db.transaction(keyed=False) as tx:
+            order = await store.insert_order(tx, draft)
+            if order is None:
+                order = await self._other(tx, draft)
+            if order is None or not _is_outdated(order, draft):
+                return order
+            cancelled = await self._replace(tx, order)
+        if cancelled is not None:
+            await self._release(cancelled)
+        else:
+            await self._basket.clear(order)
+        return None
+
+    async def _other(self, tx: Connection, draft: dict[str, Any]) -> Row | None:
+        """The order in whose way `draft` is; None when it has just gone, or is of neither."""
+        if draft["idempotency_key"] is not None:
+            order = await store.find_by_key(tx, draft["user_id"], draft["idempotency_key"])
+            if order is not None:
+                rules.check_same_request(order, draft["fingerprint"])
+                return order
+        if draft["cart_id"] is None:
+            return None
+        return await store.find_by_cart(tx, draft["cart_id"], draft["cart_etag"])
+
+    async def _replace(self, tx: Connection, order: Row) -> Row | None:
+        """Cancel an unpaid order whose cart has changed since; None when it is paid."""
+        locked = await store.find_and_lock(tx, order["id"])
+        if locked is None or locked["status"] not in (rules.PENDING, rules.AWAITING_PAYMENT):
+            return None
+        event = Event(OrderEvent.OWNER, locked["user_id"], REPLACED_NOTE)
+        return await follow_ups.cancel(tx, locked, event)
+
+    async def _release(self, order: Row) -> None:
+        """Free the stock of a cancelled order at once, for the one that takes its place.
+
+        The outbox does it too, should this fail.
+        """
+        request = stock_pb2.ReleaseReservationRequest(order_id=str(order["id"]), restock=True)
+        await self._ask(self._stock.ReleaseReservation, request)
+
+    async def finish(self, order: Row) -> Row:
+        """Bring a PENDING order to its end, and answer it as it is then, with its lines.
+
+        Raises what CreateOrder may; then the order is no more. While another service is away it
+        raises UNAVAILABLE or the like; then the order stays PENDING, and the sweeper goes on.
+        """
+        if order["status"] != rules.PENDING:
+            return order
+        self._faults.reach(Point.AFTER_ORDER)
+        try:
+            reservation = await self._reserve(order)
+            self._faults.reach(Point.AFTER_RESERVE)
+            placed = await self._place(order, reservation)
+        except ServiceError as refusal:
+            if refusal.code not in FINAL:
+                raise
+            other = await self._give_up(order)
+            if other is not None:
+                return other
+            raise
+        self._faults.reach(Point.AFTER_PLACE)
+        return placed
+
+    async def _reserve(self, order: Row) -> stock_pb2.Reservation:
+        """Have the stock held. Raises what StockService refuses for a reason of the customer's."""
+        request = stock_pb2.ReserveStockRequest.FromString(order["demand"])
+        try:
+            reserved: stock_pb2.Reservation = await self._ask(self._stock.ReserveStock, request)
+        except AioRpcError as error:
+            refusal = clients.refusal(error)
+            if refusal is not None and refusal.reason in _CUSTOMERS_REASONS:
+                raise refusal from None
+            if error.code() is StatusCode.FAILED_PRECONDITION:
+                # Released or expired: another call has given the order up, or it took too long.
+                raise _conflict() from None
+            raise
+        return reserved
+
+    async def _ask(self, method: Any, request: Any) -> Any:
+        """Call an idempotent method, again when the other service is busy or away."""
+        for attempt in range(1, ATTEMPTS):
+            try:
+                return await method(request)
+            except AioRpcError as error:
+                if error.code() not in failures.PASSING:
+                    raise
+            await asyncio.sleep(random.uniform(0, 0.05 * 2**attempt))  # noqa: S311 - jitter
+        return await method(request)
+
+    async def _place(self, order: Row, reservation: stock_pb2.Reservation) -> Row:
+        """Price the order by its reservation, unless another call has done so."""
+        async with self._db.transaction(keyed=False) as tx:
+            locked = await store.find_and_lock(tx, order["id"])
+            if locked is None:
+                raise _conflict()
+            if locked["status"] != rules.PENDING:
+                return await store.get(tx, order["id"])
+            lines, currency = _lines(reservation)
+            region_code = order["shipping_address"]["region_code"]
+            rates = await rate_store.rates(tx, region_code, currency)
+            sums = totals.totals(
+                [(line["unit_price"], line["quantity"]) for line in lines], rates, region_code
+            )
+            rules.check_expected(order, sums.total, currency)
+            await store.insert_lines(tx, order["id"], lines)
+            expire_time = reservation.expire_time.ToDatetime(order["create_time"].tzinfo) - GRACE
+            changes = sums._asdict() | {
+                "status": rules.AWAITING_PAYMENT,
+                "currency": currency,
+                "expire_time": expire_time,
+            }
+            placed = await store.write(tx, locked, changes, _SYSTEM)
+            if sums.total == 0:
+                placed = await follow_ups.pay(tx, placed, None)
+            return placed
+
+    async def _give_up(self, order: Row) -> Row | None:
+        """Delete a PENDING order and have its stock released; one in another status is answered."""
+        async with self._db.transaction(keyed=False) as tx:
+            locked = await store.find_and_lock(tx, order["id"])
+            if locked is not None and locked["status"] != rules.PENDING:
+                return await store.get(tx, order["id"])
+            if locked is not None:
+                await store.delete(tx, order["id"])
+                await follow_ups.restock(tx, order)
+        self._faults.reach(Point.AFTER_REFUSAL)
+        return None
+
+
+def _is_outdated(order: Row, draft: dict[str, Any]) -> bool:
+    """Whether `order` is another one, of an earlier content of the draft's cart."""
+    return bool(
+        order["id"] != draft["id"]
+        and draft["cart_id"] is not None
+        and order["cart_etag"] != draft["cart_etag"]
+        and (
+            order["idempotency_key"] is None or order["idempotency_key"] != draft["idempotency_key"]
+        )
+    )
+
+
+def _lines(reservation: stock_pb2.Reservation) -> tuple[list[dict[str, Any]], str]:
+    """The lines of an order, and its currency. Raises LIMIT_REACHED."""
+    pieces: Counter[str] = Counter()
+    lines = []
+    for line in reservation.lines:
+        variant = line.variant
+        pieces[variant.id] += line.quantity
+        lines.append(
+            store.new_line(
+                variant_id=variant.id,
+                product_id=variant.product_id,
+                product_name=variant.product_name,
+                sku=variant.sku,
+                options=dict(variant.options),
+                quantity=line.quantity,
+                unit_price=to_minor(variant.price, "unit_price"),
+            )
+        )
+    rules.check_pieces(pieces)
+    return lines, reservation.lines[0].variant.price.currency_code
+
+
+def _conflict() -> ServiceError:
+    return ServiceError(
+        StatusCode.ABORTED,
+        reason_pb2.REASON_TRANSACTION_CONFLICT,
+        "Another call is ordering the same thing: try again.",
+        retry_after=timedelta(seconds=0.1),
+    )

@@ -1,0 +1,307 @@
+"""Every statement on orders, their lines and their history.
+
+Locks are taken in one order: the order, then what belongs to it (events, settlements, outbox). No
+transaction holds two orders, and none waits for another service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, aggregate_order_by, insert
+
+from services.kit import errors
+from services.kit.db import Connection, Row, Statement
+from services.kit.ids import uuid7
+from services.order.rules import AWAITING_PAYMENT, PENDING, Status
+from services.order.tables import order_events, order_lines, orders
+from shop.order.v1.order_pb2 import OrderEvent
+
+# Told the id of an order whenever its history grows.
+CHANNEL = "order_events"
+
+_ID = sa.bindparam("row_id", type_=sa.Uuid)
+
+
+def _is(status: Status) -> sa.ColumnElement[bool]:
+    # Written out, not a parameter: only then does Postgres use the partial indexes.
+    return orders.c.status == sa.literal_column(str(int(status)), sa.SmallInteger)
+
+
+def with_lines(rows: sa.FromClause) -> sa.Select[Any]:
+    """Orders, with their lines as a list of objects."""
+    line = order_lines.c
+    columns = ("id", "variant_id", "product_id", "product_name", "sku", "options", "quantity")
+    fields = [
+        part for name in (*columns, "unit_price") for part in (sa.text(f"'{name}'"), line[name])
+    ]
+    lines = (
+        sa.select(
+            sa.func.jsonb_agg(aggregate_order_by(sa.func.jsonb_build_object(*fields), line.line))
+        )
+        .where(line.order_id == rows.c.id)
+        .scalar_subquery()
+    )
+    return sa.select(rows, sa.func.coalesce(lines, sa.cast(sa.text("'[]'"), JSONB)).label("lines"))
+
+
+_NEW = (
+    "id",
+    "number",
+    "user_id",
+    "email",
+    "shipping_address",
+    "shipping_phone",
+    "note",
+    "cart_id",
+    "cart_etag",
+    "idempotency_key",
+    "fingerprint",
+    "demand",
+    "expected_total",
+    "expected_currency",
+)
+# What changes in the life of an order.
+_WRITABLE = (
+    "status",
+    "currency",
+    "subtotal",
+    "shipping_total",
+    "tax_total",
+    "tax_included",
+    "total",
+    "refunded_total",
+    "tracking",
+    "note",
+    "payment_id",
+    "expire_time",
+)
+
+
+def _new(name: str) -> sa.BindParameter[Any]:
+    return sa.bindparam(f"new_{name}", type_=orders.c[name].type)
+
+
+def _insert() -> sa.Select[Any]:
+    made = (
+        insert(orders)
+        .values({name: _new(name) for name in _NEW} | {"status": PENDING})
+        .on_conflict_do_nothing()
+        .returning(orders)
+        .cte("made")
+    )
+    first = sa.insert(order_events).from_select(
+        ["order_id", "sequence", "from_status", "to_status", "actor", "user_id", "note"],
+        sa.select(
+            made.c.id,
+            sa.literal_column("1"),
+            sa.literal_column("0"),
+            made.c.status,
+            sa.literal_column(str(int(OrderEvent.OWNER))),
+            made.c.user_id,
+            sa.literal_column("''"),
+        ),
+    )
+    return sa.select(made).add_cte(first.cte("first"))
+
+
+def _write() -> sa.Select[Any]:
+    """Write an order and the event that tells of it, and wake those who watch it."""
+    demand = sa.case((_new("status") == PENDING, orders.c.demand), else_=None)
+    written = (
+        sa.update(orders)
+        .where(orders.c.id == _ID)
+        .values(
+            {name: _new(name) for name in _WRITABLE}
+            | {
+                "demand": demand,
+                "last_sequence": orders.c.last_sequence + 1,
+                "version": orders.c.version + 1,
+                # Not the begin of the transaction: it may have waited for the lock.
+                "update_time": sa.func.clock_timestamp(),
+            }
+        )
+        .returning(orders)
+        .cte("written")
+    )
+    event = sa.insert(order_events).from_select(
+        [column.name for column in order_events.columns],
+        sa.select(
+            written.c.id,
+            written.c.last_sequence,
+            sa.bindparam("from_status", type_=sa.SmallInteger),
+            written.c.status,
+            sa.bindparam("actor", type_=sa.SmallInteger),
+            sa.bindparam("user_id", type_=sa.Uuid),
+            sa.bindparam("event_note", type_=sa.Text),
+            written.c.update_time,
+        ),
+    )
+    told = sa.func.pg_notify(CHANNEL, sa.cast(written.c.id, sa.Text))
+    return with_lines(written).add_columns(told).add_cte(event.cte("event"))
+
+
+_INSERT = Statement(_insert())
+_WRITE = Statement(_write())
+_GET = Statement(with_lines(orders).where(orders.c.id == _ID))
+_LOCK = Statement(sa.select(orders).where(orders.c.id == _ID).with_for_update())
+_FIND_BY_KEY = Statement(
+    with_lines(orders).where(
+        orders.c.user_id == sa.bindparam("of_user", type_=sa.Uuid),
+        orders.c.idempotency_key == sa.bindparam("of_key"),
+    )
+)
+_FIND_BY_CART = Statement(
+    with_lines(orders)
+    .where(
+        orders.c.cart_id == sa.bindparam("of_cart", type_=sa.Uuid),
+        sa.text("status <> 7"),
+        sa.or_(~orders.c.cart_cleared, orders.c.cart_etag == sa.bindparam("of_etag")),
+    )
+    # Should there be two: the one that the cart is still to be cleared for.
+    .order_by(orders.c.cart_cleared)
+    .limit(1)
+)
+_CART_CLEARED = Statement(sa.update(orders).where(orders.c.id == _ID).values(cart_cleared=True))
+_DELETE = Statement(sa.delete(orders).where(orders.c.id == _ID))
+_LINE_TYPES: dict[str, sa.types.TypeEngine[Any]] = {
+    "line": sa.SmallInteger(),
+    "id": sa.Uuid(),
+    "variant_id": sa.Uuid(),
+    "product_id": sa.Uuid(),
+    "product_name": sa.Text(),
+    "sku": sa.Text(),
+    "options": JSONB(),
+    "quantity": sa.Integer(),
+    "unit_price": sa.BigInteger(),
+}
+_lines = (
+    sa.func.unnest(
+        *(sa.bindparam(f"line_{name}", type_=ARRAY(of)) for name, of in _LINE_TYPES.items())
+    )
+    .table_valued(*(sa.column(name, of) for name, of in _LINE_TYPES.items()), name="new_lines")
+    .render_derived()
+)
+_INSERT_LINES = Statement(
+    sa.insert(order_lines).from_select(
+        ["order_id", *_LINE_TYPES], sa.select(_ID, *(_lines.c[name] for name in _LINE_TYPES))
+    )
+)
+_ABANDONED = Statement(
+    sa.select(orders.c.id)
+    .where(
+        _is(PENDING), orders.c.create_time < sa.func.now() - sa.bindparam("age", type_=sa.Interval)
+    )
+    .order_by(orders.c.create_time)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+_EXPIRED = Statement(
+    sa.select(orders.c.id)
+    .where(_is(AWAITING_PAYMENT), orders.c.expire_time <= sa.func.now())
+    .order_by(orders.c.expire_time)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+
+
+class Event(NamedTuple):
+    """Who changed an order, and why."""
+
+    actor: OrderEvent.Actor.ValueType
+    user_id: UUID | None
+    note: str
+
+
+async def insert_order(tx: Connection, values: Mapping[str, Any]) -> Row | None:
+    """Add a PENDING order with its first event.
+
+    None when its number is taken, or when there is one of the same idempotency key or cart: a call
+    that is just making that is waited for.
+    """
+    return await _INSERT.first(tx, **{f"new_{name}": values[name] for name in _NEW})
+
+
+async def insert_lines(tx: Connection, order_id: UUID, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Add the lines of an order, in this order."""
+    columns = {
+        f"line_{name}": [line[name] for line in lines] for name in _LINE_TYPES if name != "line"
+    }
+    await _INSERT_LINES.run(tx, row_id=order_id, line_line=list(range(len(lines))), **columns)
+
+
+async def find(connection: Connection, order_id: UUID) -> Row | None:
+    """An order with its lines."""
+    return await _GET.first(connection, row_id=order_id)
+
+
+async def get(connection: Connection, order_id: UUID) -> Row:
+    """An order with its lines. Raises NOT_FOUND."""
+    row = await find(connection, order_id)
+    if row is None:
+        raise errors.not_found("order", order_id)
+    return row
+
+
+async def find_by_key(connection: Connection, user_id: UUID, key: str) -> Row | None:
+    """The order that a user made with an idempotency key."""
+    return await _FIND_BY_KEY.first(connection, of_user=user_id, of_key=key)
+
+
+async def find_by_cart(connection: Connection, cart_id: UUID, etag: str) -> Row | None:
+    """The order that a cart is, or the one in which its content was ordered."""
+    return await _FIND_BY_CART.first(connection, of_cart=cart_id, of_etag=etag)
+
+
+async def cart_is_cleared(connection: Connection, order_id: UUID) -> None:
+    """Take note that what was ordered is out of the cart, which may become another order."""
+    await _CART_CLEARED.run(connection, row_id=order_id)
+
+
+async def find_and_lock(tx: Connection, order_id: UUID) -> Row | None:
+    """An order without its lines, locked until the end."""
+    return await _LOCK.first(tx, row_id=order_id)
+
+
+async def lock(tx: Connection, order_id: UUID) -> Row:
+    """An order without its lines, locked until the end. Raises NOT_FOUND."""
+    row = await find_and_lock(tx, order_id)
+    if row is None:
+        raise errors.not_found("order", order_id)
+    return row
+
+
+async def write(tx: Connection, row: Row, changes: Mapping[str, Any], event: Event) -> Row:
+    """Change a locked order and add to its history; other columns keep what `row` holds."""
+    values = {f"new_{name}": changes.get(name, row[name]) for name in _WRITABLE}
+    return await _WRITE.one(
+        tx,
+        row_id=row["id"],
+        from_status=row["status"],
+        actor=event.actor,
+        user_id=event.user_id,
+        event_note=event.note,
+        **values,
+    )
+
+
+async def delete(tx: Connection, order_id: UUID) -> None:
+    """Remove a PENDING order: nothing was ordered. The database keeps others."""
+    await _DELETE.run(tx, row_id=order_id)
+
+
+async def abandoned(connection: Connection, age: timedelta, most: int) -> list[UUID]:
+    """Orders that have been PENDING for longer than any call lasts, oldest first."""
+    return [row["id"] for row in await _ABANDONED.all(connection, age=age, most=most)]
+
+
+async def expired(connection: Connection, most: int) -> list[UUID]:
+    """Orders whose time to be paid is over, oldest first."""
+    return [row["id"] for row in await _EXPIRED.all(connection, most=most)]
+
+
+def new_line(**fields: Any) -> dict[str, Any]:
+    """A line for `insert_lines`."""
+    return {"id": uuid7(), **fields}
