@@ -93,7 +93,7 @@ def _nearest(table: sa.Table, *where: sa.ColumnElement[bool]) -> sa.FromClause:
     """The rate of the country, else the one of all others: its code is empty, and sorts first."""
     return (
         sa.select(table)
-        .where(table.c.region_code.in_([sa.bindparam("region", type_=sa.Text), sa.text("''")]))
+        .where(sa.or_(table.c.region_code == sa.bindparam("region"), table.c.region_code == ""))
         .where(*where)
         .order_by(table.c.region_code.desc())
         .limit(1)
