@@ -53,6 +53,7 @@ def service_environment(
         defaults["SHOP_SERVICE_SECRET_FILE"] = str(folder.service_secret)
     if service == "users":
         defaults[f"{own}SIGNING_KEYS"] = str(folder.keys)
+    if service in ("users", "order"):
         defaults[f"{own}MAILBOX"] = str(folder.mailbox)
     theirs = {
         name: value

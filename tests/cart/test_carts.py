@@ -12,7 +12,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.type.money_pb2 import Money
 from grpc import StatusCode
 
-from services.cart import cleanup
+from services.cart import store
 from services.kit.ids import uuid7
 from shop.cart.v1.cart_pb2 import (
     AddItemRequest,
@@ -470,6 +470,7 @@ class TestCleanup:
             " WHERE id = ANY ($1::uuid[])",
             [old.id, mine.id],
         )
-        await cleanup.clean(served.database, timedelta(days=30))
+        async with served.database.connection() as connection:
+            await store.forget_abandoned(connection, timedelta(days=30))
         left = await owner_connection.fetch("SELECT id FROM cart.carts")
         assert {str(row["id"]) for row in left} == {new.id, mine.id}
