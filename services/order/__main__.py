@@ -1,15 +1,15 @@
-"""The wiring of orders: settings, objects, serve."""
+"""Wires the order service together and serves it: `python -m services.order`."""
 
 from __future__ import annotations
 
-import sys
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Literal
 
-from google.protobuf.json_format import MessageToDict
+import grpc
 from pydantic import Field
 
-from services.kit import auth, clients, interceptors, server, tasks
+from services.kit import clients, process, tasks
+from services.kit.auth import AccessTokens, Authenticator, Keys, ServiceCredential
 from services.kit.db import Database
 from services.kit.delivery import MailSettings
 from services.kit.server import Server
@@ -34,7 +34,7 @@ from shop.users.v1 import users_pb2, users_pb2_grpc
 # How often idempotency keys that are too old are removed.
 KEYS_SECONDS = 600.0
 # Methods that may be called twice. Those of StockService are repeated by the checkout itself.
-IDEMPOTENT = {
+IDEMPOTENT: dict[str, tuple[str, ...]] = {
     "users": (
         "shop.users.v1.AuthService/GetJwks",
         "shop.users.v1.UserService/GetUser",
@@ -76,39 +76,24 @@ class Settings(MailSettings):
 
 def build(settings: Settings, database: Database) -> Server:
     """The service, ready to start. Raises SettingsError."""
-    secret = settings.service_secret.get_secret_value()
-    credential = auth.ServiceCredential(settings.service, secret)
+    credential = ServiceCredential(settings.service, settings.service_secret.get_secret_value())
 
-    def channel(service: str, address: str) -> Any:
+    def channel(service: str, address: str) -> grpc.aio.Channel:
         return clients.connect(address, credential, idempotent=IDEMPOTENT[service])
 
     users = channel("users", settings.users_address)
-    key_server = users_pb2_grpc.AuthServiceStub(users)
-
-    async def published_keys() -> dict[str, Any]:
-        return MessageToDict(await key_server.GetJwks(users_pb2.GetJwksRequest()))
-
-    keys = auth.Keys(published_keys)
-    layers = interceptors.stack(
-        auth.Authenticator(auth.AccessTokens(keys, issuer=settings.issuer), credential),
-        secret=secret.encode(),
-        concurrent_rpcs=settings.concurrent_rpcs,
-    )
-
-    faults = settings.faults()
+    jwks = users_pb2_grpc.AuthServiceStub(users)
+    keys = Keys(lambda: jwks.GetJwks(users_pb2.GetJwksRequest()))
     stock = stock_pb2_grpc.StockServiceStub(channel("catalog", settings.catalog_address))
     carts = checkout_pb2_grpc.CheckoutServiceStub(channel("cart", settings.cart_address))
     closures = None
     if settings.payment_address:
         closures = closure_pb2_grpc.ClosureServiceStub(channel("payment", settings.payment_address))
+
+    faults = settings.faults()
     basket = Basket(database, users_pb2_grpc.UserServiceStub(users), carts)
-    checkout = Checkout(
-        database,
-        basket,
-        stock,
-        payment_time=timedelta(seconds=settings.payment_seconds),
-        faults=faults,
-    )
+    payment_time = timedelta(seconds=settings.payment_seconds)
+    checkout = Checkout(database, basket, stock, payment_time=payment_time, faults=faults)
     follow_ups = FollowUps(
         database,
         basket=basket,
@@ -122,43 +107,26 @@ def build(settings: Settings, database: Database) -> Server:
     )
     sweeping = Sweeper(database, checkout, left_after=timedelta(seconds=settings.left_seconds))
 
-    process = Server.of(settings, layers, ready=database.ready)
-    process.add(
+    auth = Authenticator(AccessTokens(keys, issuer=settings.issuer), credential)
+    orders = Server.of(settings, auth, ready=database.ready)
+    orders.add(
         order_pb2_grpc.add_OrderServiceServicer_to_server,
         OrderService(database, checkout, watchers, faults),
     )
-    process.add(
+    orders.add(
         settlement_pb2_grpc.add_SettlementServiceServicer_to_server,
         SettlementService(database, faults),
     )
-    process.add(rate_pb2_grpc.add_RateServiceServicer_to_server, RateService(database))
-    process.when_draining(watchers.drain)
-    process.background("token keys", keys.refresh_forever)
-    process.background("outbox", follow_ups.relay().forever)
-    process.background("watchers", watchers.listen)
-    process.background("sweeper", tasks.every(sweeper.SECONDS_BETWEEN, sweeping.sweep))
-    process.background("old keys", tasks.every(KEYS_SECONDS, database.forget_old_keys))
-    return process
-
-
-async def main() -> None:
-    """Serve until SIGTERM."""
-    settings = Settings.load()
-    server.start_process(settings)
-    database = await Database.open(
-        settings.database_url.get_secret_value(),
-        metadata,
-        name="shop-order",
-        connections=settings.database_connections,
-    )
-    try:
-        await build(settings, database).run()
-    finally:
-        await database.close()
+    orders.add(rate_pb2_grpc.add_RateServiceServicer_to_server, RateService(database))
+    orders.when_draining(watchers.drain)
+    orders.background("token keys", keys.refresh_forever)
+    orders.background("outbox", follow_ups.relay().forever)
+    orders.background("watchers", watchers.listen)
+    orders.background("expiry", tasks.every(sweeper.SECONDS_BETWEEN, sweeping.cancel_expired))
+    orders.background("left orders", tasks.every(sweeper.SECONDS_BETWEEN, sweeping.finish_left))
+    orders.background("old keys", tasks.every(KEYS_SECONDS, database.forget_old_keys))
+    return orders
 
 
 if __name__ == "__main__":
-    try:
-        server.run(main)
-    except SettingsError as error:
-        sys.exit(str(error))
+    process.run(Settings, metadata, build)

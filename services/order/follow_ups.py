@@ -129,7 +129,7 @@ class FollowUps:
             if rules.CANCELLED in rules.allowed(order["status"], By.SYSTEM):
                 log.warning("a paid order is sold out", order=str(order_id))
                 await cancel(tx, order, Event(OrderEvent.SYSTEM, None, SOLD_OUT_NOTE))
-            elif order["status"] != rules.CANCELLED:
+            elif order["status"] not in (rules.CANCELLED, rules.REFUNDED):
                 log.error("the stock of an order that went on is gone", order=str(order_id))
 
     async def clear_cart(self, payload: bytes) -> None:

@@ -34,11 +34,6 @@ class Sweeper:
         self._checkout = checkout
         self._left_after = left_after
 
-    async def sweep(self) -> None:
-        """Do what is due, a batch of each kind."""
-        await self.cancel_expired()
-        await self.finish_left()
-
     async def cancel_expired(self) -> int:
         """Cancel the orders whose time to be paid is over; how many they were."""
         async with self._db.connection() as connection:

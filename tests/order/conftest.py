@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import grpc
 import pytest
 import pytest_asyncio
 
@@ -61,17 +62,35 @@ def of_catalogue(database: Database) -> list[tuple[Any, Any]]:
     ]
 
 
+class Recorded:
+    """A channel that notes the methods called on it."""
+
+    def __init__(self, channel: grpc.aio.Channel, calls: list[str]) -> None:
+        self._channel = channel
+        self._calls = calls
+
+    def unary_unary(self, path: str, *arguments: Any, **options: Any) -> Any:
+        method = self._channel.unary_unary(path, *arguments, **options)
+
+        def call(*given: Any, **named: Any) -> Any:
+            self._calls.append(path.rpartition("/")[2])
+            return method(*given, **named)
+
+        return call
+
+
 @pytest_asyncio.fixture(scope="session")
 async def parts(
     database_url: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Parts]:
     """All services, for the whole run."""
     async with AsyncExitStack() as stack:
+        calls: list[str] = []
 
         async def reach(served: Running) -> Any:
             credential = ServiceCredential("order", callers.SECRET)
             channel = clients.connect(f"127.0.0.1:{served.port}", credential)
-            return await stack.enter_async_context(channel)
+            return Recorded(await stack.enter_async_context(channel), calls)
 
         users = await stack.enter_async_context(
             running.serving(
@@ -144,7 +163,8 @@ async def parts(
         )
         follow_ups, sweeper, watchers = background
         listening = asyncio.create_task(watchers.listen())
-        yield Parts(users, catalogue, carts, orders, follow_ups.relay(), sweeper, mailbox)
+        relay = follow_ups.relay()
+        yield Parts(users, catalogue, carts, orders, relay, sweeper, watchers, mailbox, calls)
         listening.cancel()
 
 

@@ -19,6 +19,7 @@ from google.type.postal_address_pb2 import PostalAddress
 from services.kit import outbox
 from services.kit.ids import uuid7
 from services.order.sweeper import Sweeper
+from services.order.watching import Watchers
 from shop.cart.v1.cart_pb2 import AddItemRequest, Cart
 from shop.cart.v1.cart_pb2_grpc import CartServiceStub
 from shop.catalog.v1.catalog_pb2 import CreateProductRequest, Product
@@ -135,7 +136,10 @@ class Parts:
     orders: Running
     relay: outbox.Relay
     sweeper: Sweeper
+    watchers: Watchers
     mailbox: Path
+    # Methods of other services that orders called.
+    calls: list[str]
 
 
 class Shop:
@@ -250,12 +254,13 @@ class Shop:
             "SELECT on_hand, reserved FROM catalog.stock WHERE variant_id = $1",
             UUID(product.default_variant_id),
         )
+        assert row is not None
         return row["on_hand"], row["reserved"]
 
     def mails(self) -> list[EmailMessage]:
         """The mails sent."""
         return [
-            message_from_bytes(path.read_bytes(), policy=policy.default)  # type: ignore[arg-type]
+            message_from_bytes(path.read_bytes(), policy=policy.default)
             for path in sorted(self.parts.mailbox.glob("*.eml"))
         ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 import pytest
@@ -32,7 +32,7 @@ class TestMoves:
             Order.SHIPPED,
             Order.DELIVERED,
         ]
-        for before, after in zip(way, way[1:], strict=False):
+        for before, after in pairwise(way):
             assert after in MOVES[before]
 
     @pytest.mark.parametrize("by", By)

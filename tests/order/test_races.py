@@ -1,0 +1,140 @@
+"""Many at once: no oversell, no order twice, no money and cancellation both."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from services.kit.ids import uuid7
+from shop.order.v1.order_pb2 import Order
+from shop.order.v1.settlement_pb2 import MarkPaidResponse
+from tests.order.shop import Shop, outcomes, request
+
+
+class TestCreateOrder:
+    async def test_fifty_pieces_make_fifty_orders_of_two_hundred(self, shop: Shop) -> None:
+        lamp = await shop.product(stock=50)
+        customers = [await shop.customer() for _ in range(20)]
+        orders, reasons = await outcomes(
+            shop.order(customers[number % 20], (lamp, 1)) for number in range(200)
+        )
+        assert len(orders) == 50
+        assert Counter(reasons) == {"OUT_OF_STOCK": 150}
+        assert await shop.stock(lamp) == (50, 50)
+        await shop.audit()
+        assert await shop.owner.fetchval('SELECT count(*) FROM "order".orders') == 50
+
+    async def test_one_key_twenty_times_makes_one_order(self, shop: Shop) -> None:
+        customer = await shop.customer()
+        lamp = await shop.product(stock=50)
+        orders = await asyncio.gather(
+            *(shop.order(customer, (lamp, 2), key="once") for _ in range(20))
+        )
+        assert len({order.id for order in orders}) == 1
+        assert {order.status for order in orders} == {Order.AWAITING_PAYMENT}
+        assert await shop.stock(lamp) == (50, 2)
+        await shop.audit()
+
+    async def test_hot_products_in_any_order_never_deadlock(self, shop: Shop) -> None:
+        customer = await shop.customer()
+        products = [await shop.product(stock=40) for _ in range(5)]
+        orders, reasons = await outcomes(
+            shop.order(
+                customer,
+                *((product, 1) for product in random.sample(products, random.randint(1, 5))),
+            )
+            for _ in range(100)
+        )
+        assert set(reasons) <= {"OUT_OF_STOCK"}
+        assert orders
+        await shop.audit()
+
+
+class TestEnds:
+    async def test_cancelled_or_paid_never_both(self, shop: Shop) -> None:
+        customer = await shop.customer()
+        lamp = await shop.product(stock=100)
+        for _ in range(30):
+            order = await shop.order(customer, (lamp, 1))
+            payment = str(uuid7())
+            steps = [shop.pay(order, payment), shop.cancel(order, customer)]
+            random.shuffle(steps)
+            await asyncio.gather(*steps)
+            after = await shop.get(order)
+            assert after.status == Order.CANCELLED  # a paid one may still be cancelled
+            outcome = await shop.pay(order, payment)
+            if outcome == MarkPaidResponse.REFUND:
+                assert after.payment_id == ""
+            else:
+                assert after.payment_id == payment  # whose money is given back by CloseOrder
+        await shop.audit()
+        assert await shop.stock(lamp) == (100, 0)
+
+    async def test_expired_or_paid_never_both(self, shop: Shop) -> None:
+        customer = await shop.customer()
+        lamp = await shop.product(stock=100)
+        for _ in range(30):
+            order = await shop.order(customer, (lamp, 1))
+            outcome, _ = await asyncio.gather(shop.pay(order), shop.expire(order))
+            wanted = Order.PAID if outcome == MarkPaidResponse.ACCEPTED else Order.CANCELLED
+            assert (await shop.get(order)).status == wanted
+        await shop.audit()
+
+    async def test_everything_at_once(self, shop: Shop) -> None:
+        lamp = await shop.product(stock=20)
+        customer = await shop.customer()
+
+        async def live() -> None:
+            order = await shop.order(customer, (lamp, random.randint(1, 3)))
+            payment = str(uuid7())
+            steps: list[Callable[[], Awaitable[object]]] = [
+                lambda: shop.pay(order, payment),
+                lambda: shop.pay(order),
+                lambda: shop.cancel(order, customer),
+                lambda: shop.refund(order, payment, order.total),
+                shop.parts.relay.deliver_due,
+            ]
+            for step in random.sample(steps, len(steps)):
+                await step()
+
+        for _ in range(4):
+            _, reasons = await outcomes(live() for _ in range(15))
+            assert set(reasons) <= {"OUT_OF_STOCK", "STATUS_CHANGE_FORBIDDEN"}
+            await shop.audit()
+
+
+class TestCost:
+    @pytest.mark.parametrize(("lines", "key"), [(1, ""), (3, ""), (3, "k"), (20, "")])
+    async def test_an_order_costs_the_same_however_long_it_is(
+        self, shop: Shop, lines: int, key: str
+    ) -> None:
+        customer = await shop.customer()
+        products = [await shop.product() for _ in range(lines)]
+        await shop.order(customer, (products[0], 1))
+        calls = shop.parts.calls
+        calls.clear()
+        wanted = request(*((product, 1) for product in products))
+        async with (
+            shop.parts.orders.counting() as statements,
+            shop.parts.catalogue.counting() as of_stock,
+        ):
+            await shop.orders.CreateOrder(wanted, metadata=customer(key=key))
+        assert len(statements) == (6 if key else 5)
+        assert len(of_stock) <= 3
+        assert sorted(calls) == ["GetUser", "ReserveStock"]
+
+    async def test_moving_an_order_costs_the_same_whatever_it_holds(self, shop: Shop) -> None:
+        customer = await shop.customer()
+        products = [await shop.product() for _ in range(10)]
+        for count in (1, 10):
+            order = await shop.order(customer, *((product, 1) for product in products[:count]))
+            async with shop.parts.orders.counting() as statements:
+                await shop.pay(order)
+            assert len(statements) == 7
+            async with shop.parts.orders.counting() as statements:
+                await shop.cancel(order, customer)
+            assert len(statements) == 4
