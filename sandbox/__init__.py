@@ -1,0 +1,1 @@
+"""Servers of others that run here for development and tests."""
