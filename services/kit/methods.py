@@ -29,7 +29,7 @@ class Method:
     checks_session: bool
     request: type[Message]
     answer: type[Message]
-    streams: bool
+    streams: bool = False
 
     @classmethod
     def of(cls, descriptor: MethodDescriptor) -> Method:

@@ -28,8 +28,9 @@ log = logs.logger("outbox")
 
 TABLE = "outbox"
 BATCH = 50
-LEASE = timedelta(seconds=30)
 DELIVERY_SECONDS = 10.0
+# Longer than a delivery takes; what a dead relay held waits for so long.
+LEASE = timedelta(seconds=15)
 LONGEST_PAUSE_SECONDS = 300.0
 POLL_SECONDS = 2.0
 
@@ -103,7 +104,7 @@ class Outbox:
         await self._add.run(tx, id=uuid7(), topic=topic, payload=payload)
 
     async def lease(self, connection: Connection, topic: str) -> list[Row]:
-        """Up to 50 rows of a topic that are due, now nobody else's for 30 s."""
+        """Up to 50 rows of a topic that are due, now nobody else's for 15 s."""
         return await self._lease.all(connection, of_topic=topic, lease=LEASE)
 
     async def delivered(self, connection: Connection, row: Row) -> None:

@@ -42,8 +42,11 @@ from shop.catalog.v1 import catalog_pb2_grpc, stock_pb2_grpc
 from shop.order.v1 import order_pb2_grpc, rate_pb2_grpc, settlement_pb2_grpc
 from shop.users.v1 import users_pb2_grpc
 from tests import callers, running
+from tests.order.processes import users
 from tests.order.shop import Parts, Shop
 from tests.running import Running
+
+__all__ = ["parts", "shop", "users"]
 
 
 async def nobody_signs_out(caller: Any) -> Any:

@@ -1,0 +1,131 @@
+"""The order service as a process of its own, with the other services in the test's."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import pytest_asyncio
+
+from cli.probes import is_serving
+from cli.topology import Address, free_port
+from services.kit.db import Database
+from services.kit.ids import uuid7
+from services.users import __main__ as users_wiring
+from services.users.tables import metadata as user_tables
+from shop.order.v1.order_pb2_grpc import OrderServiceStub
+from shop.order.v1.settlement_pb2_grpc import SettlementServiceStub
+from shop.users.v1.users_pb2 import CreateUserRequest, LoginRequest
+from shop.users.v1.users_pb2_grpc import AuthServiceStub, UserServiceStub
+from tests import callers
+from tests.order.shop import Shop
+from tests.users import signing_keys
+
+PASSWORD = "correct horse battery staple"
+
+
+@dataclass
+class Users:
+    """The users service, as it runs: its tokens are good for another process."""
+
+    port: int
+    channel: grpc.aio.Channel
+
+    async def sign_up(self) -> tuple[str, str]:
+        """The id of somebody new, and an access token."""
+        email = f"{uuid7().hex}@example.com"
+        await UserServiceStub(self.channel).CreateUser(
+            CreateUserRequest(email=email, password=PASSWORD)
+        )
+        grant = await AuthServiceStub(self.channel).Login(
+            LoginRequest(email=email, password=PASSWORD)
+        )
+        return grant.user.id, grant.access_token
+
+
+class OrderProcess:
+    """`python -m services.order`, spoken to over gRPC."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self.address = Address("127.0.0.1", free_port())
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "services.order"],
+            env={**os.environ, **environment, "SHOP_ORDER_LISTEN": str(self.address)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self.channel = grpc.aio.insecure_channel(str(self.address))
+        self.orders = OrderServiceStub(self.channel)
+        self.settlement = SettlementServiceStub(self.channel)
+
+    async def ready(self) -> None:
+        """Wait until it serves."""
+        async with asyncio.timeout(30):
+            while not await is_serving(self.address):
+                assert self.process.poll() is None, "it did not start"
+                await asyncio.sleep(0.02)
+
+    async def ended(self) -> int:
+        """Wait for its end; its exit status, negative for a signal."""
+        async with asyncio.timeout(10):
+            while self.process.poll() is None:
+                await asyncio.sleep(0.01)
+        return self.process.returncode
+
+
+def environment(shop: Shop, users_port: int, url: str, **more: str) -> dict[str, str]:
+    """The settings of the order service, between the services of `shop`."""
+    return {
+        "SHOP_ORDER_DATABASE_URL": url,
+        "SHOP_SERVICE_SECRET": callers.SECRET,
+        "SHOP_USERS_ADDRESS": f"127.0.0.1:{users_port}",
+        "SHOP_CATALOG_ADDRESS": f"127.0.0.1:{shop.parts.catalogue.port}",
+        "SHOP_CART_ADDRESS": f"127.0.0.1:{shop.parts.carts.port}",
+        "SHOP_ORDER_MAILBOX": str(shop.parts.mailbox),
+        "SHOP_ORDER_LEFT_SECONDS": "0.5",
+        **more,
+    }
+
+
+@contextlib.asynccontextmanager
+async def running(shop: Shop, users: Users, url: str, **more: str) -> AsyncIterator[OrderProcess]:
+    """The order service in a process of its own; it is killed at the end, if it still lives."""
+    process = OrderProcess(environment(shop, users.port, url, **more))
+    try:
+        await process.ready()
+        yield process
+    finally:
+        process.process.kill()
+        process.process.wait()
+        await process.channel.close()
+
+
+@pytest_asyncio.fixture
+async def users(database_url: Callable[[str], str], tmp_path: Path) -> AsyncIterator[Users]:
+    """The users service, for one test."""
+    signing_keys.write(tmp_path / "1.pem")
+    url = database_url("users")
+    settings = users_wiring.Settings.load(
+        database_url=url,
+        listen="127.0.0.1:0",
+        service_secret=callers.SECRET,
+        signing_keys=tmp_path,
+        mailbox=tmp_path,
+        argon2_iterations=1,
+        argon2_memory_kib=64,
+        drain_seconds=0.1,
+    )
+    database = await Database.open(url, user_tables, name="tests")
+    server = users_wiring.build(settings, database)
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        yield Users(server.port, channel)
+    await server.stop()
+    await database.close()
