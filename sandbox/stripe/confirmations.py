@@ -49,9 +49,15 @@ def terms(parameters: Parameters) -> Terms:
     return Terms(
         payment_method=parameters.text("payment_method"),
         return_url=parameters.url("return_url"),
-        off_session=parameters.boolean("off_session"),
+        off_session=_off_session(parameters),
         error_on_requires_action=parameters.boolean("error_on_requires_action"),
     )
+
+
+def _off_session(parameters: Parameters) -> bool:
+    """`true`, or which kind of payment without the customer it is."""
+    value = parameters.choice("off_session", ["true", "false", "one_off", "recurring"])
+    return value not in (None, "false")
 
 
 def confirm(call: Call, parameters: Parameters, id: str) -> Object:

@@ -164,27 +164,36 @@ def end(call: Call, intent: Object, reason: str | None) -> Object:
 
 
 def _take_types(intent: Object, parameters: Parameters) -> None:
-    """Cards, chosen by type or as what is enabled for the account (Stripe's default)."""
-    types = parameters.strings("payment_method_types")
+    """What may pay: allowed types, or whatever is enabled for the account (Stripe's default)."""
+    if parameters.has("payment_method_types"):
+        raise errors.invalid(
+            "The payment_method_types parameter is no longer supported in this API version. Use "
+            "allowed_payment_method_types or excluded_payment_method_types instead.",
+            "payment_method_types",
+            "payment_method_types_no_longer_supported",
+        )
+    types = parameters.strings("allowed_payment_method_types")
     automatic = parameters.nested("automatic_payment_methods")
-    enabled, redirects = not types, "always"
+    if types and automatic is not None:
+        raise errors.invalid(
+            "You may only specify one of these parameters: automatic_payment_methods, "
+            "allowed_payment_method_types.",
+            "allowed_payment_method_types",
+        )
+    if types:
+        if "card" not in types:
+            message = "None of the allowed payment method types can be used: there are cards only."
+            raise errors.invalid(message, "allowed_payment_method_types")
+        intent["allowed_payment_method_types"] = types
+        return
+    redirects = "always"
     if automatic is not None:
         enabled = automatic.boolean("enabled")
         redirects = automatic.choice("allow_redirects", ["always", "never"]) or "always"
         automatic.finish()
-    if types and enabled:
-        raise errors.invalid(
-            "You may only specify one of these parameters: automatic_payment_methods, "
-            "payment_method_types.",
-            "payment_method_types",
-        )
-    if types and types != ["card"]:
-        raise errors.invalid(
-            f"The payment method type provided: {types[0]} is invalid: the sandbox has cards only.",
-            "payment_method_types",
-        )
-    if enabled:
-        intent["automatic_payment_methods"] = {"allow_redirects": redirects, "enabled": True}
+        if not enabled:
+            return
+    intent["automatic_payment_methods"] = {"allow_redirects": redirects, "enabled": True}
 
 
 def _take_details(intent: Object, parameters: Parameters) -> None:
@@ -212,6 +221,7 @@ def _new(call: Call, amount: int, currency: str) -> Object:
     return {
         "id": id,
         "object": "payment_intent",
+        "allowed_payment_method_types": None,
         "amount": amount,
         "amount_capturable": 0,
         "amount_details": {"tip": {}},
