@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator
-from typing import Any, cast
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -86,7 +88,11 @@ def application(account: Account, public_url: str | None = None) -> Starlette:
         await asyncio.gather(courier, return_exceptions=True)
         account.store.close()
 
-    unknown = cast("Any", api.handler(None))
+    refuse = api.handler(None)
+
+    async def unknown(request: Request, _: Exception) -> Response:
+        return await refuse(request)
+
     return Starlette(
         routes=[
             *(Route(path, api.handler(call), methods=[how]) for how, path, call in ENDPOINTS),
@@ -94,10 +100,7 @@ def application(account: Account, public_url: str | None = None) -> Starlette:
             Route("/3d_secure/{id}", page.decide, methods=["POST"]),
             *control.routes(api),
         ],
-        exception_handlers={
-            404: lambda request, _: unknown(request),
-            405: lambda request, _: unknown(request),
-        },
+        exception_handlers={404: unknown, 405: unknown},
         lifespan=lifespan,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from typing import Any
 
 import pytest
 import stripe
@@ -52,7 +53,8 @@ async def test_a_key_in_use_is_a_conflict_until_it_is_answered(
     conflicts = [each for each in answers if isinstance(each, stripe.StripeError)]
     assert (len(answers) - len(conflicts), len(conflicts)) == (1, 19)
     assert {each.http_status for each in conflicts} == {409}
-    assert {each.json_body["error"]["code"] for each in conflicts} == {"idempotency_key_in_use"}
+    bodies: list[Any] = [each.json_body for each in conflicts]
+    assert {body["error"]["code"] for body in bodies} == {"idempotency_key_in_use"}
     assert len(client.v1.charges.list().data) == 1
 
 
