@@ -148,6 +148,7 @@ class Shop:
     def __init__(self, parts: Parts, owner: asyncpg.Connection) -> None:
         self.parts = parts
         self.owner = owner
+        self._owner_is_free = asyncio.Lock()
         self.users = UserServiceStub(parts.users.channel)
         self.catalog = CatalogServiceStub(parts.catalogue.channel)
         self.carts = CartServiceStub(parts.carts.channel)
@@ -243,9 +244,10 @@ class Shop:
 
     async def expire(self, order: Order) -> None:
         """Let the time to pay an order run out."""
-        await self.owner.execute(
-            """UPDATE "order".orders SET expire_time = now() WHERE id = $1""", UUID(order.id)
-        )
+        async with self._owner_is_free:
+            await self.owner.execute(
+                """UPDATE "order".orders SET expire_time = now() WHERE id = $1""", UUID(order.id)
+            )
         await self.parts.sweeper.cancel_expired()
 
     async def stock(self, product: Product) -> tuple[int, int]:
