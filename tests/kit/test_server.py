@@ -214,11 +214,11 @@ class TestPorts:
         with pytest.raises(SettingsError, match="is not host:port"):
             Server(listen, [], ready=always_ready)
 
-    async def test_streams_are_not_served_by_mistake(self) -> None:
+    async def test_streams_of_requests_are_not_served_by_mistake(self) -> None:
         def register(_: Any, server: Any) -> None:
-            stream: Any = grpc.unary_stream_rpc_method_handler(lambda request, context: iter(()))
+            stream: Any = grpc.stream_unary_rpc_method_handler(lambda requests, context: None)
             server.add_registered_method_handlers(SERVICE, {"GetThing": stream})
 
         async with serving() as served:
-            with pytest.raises(NotImplementedError, match="is a stream"):
+            with pytest.raises(NotImplementedError, match="takes a stream"):
                 served.server.add(register, None)

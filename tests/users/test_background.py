@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import pytest
 
+from services.kit.delivery import Mailbox, Smtp
 from services.kit.settings import SettingsError
 from services.users import cleanup, rules
 from services.users.__main__ import Settings
-from services.users.delivery import Mailbox, Smtp
 from services.users.passwords import ITERATIONS, MEMORY_KIB
 from tests import callers
 from tests.running import refusal_of

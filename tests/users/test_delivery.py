@@ -23,10 +23,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from cli.topology import free_port
+from services.kit.delivery import Letterhead, Mailbox, Smtp
 from services.kit.ids import uuid7
 from services.kit.settings import SettingsError
-from services.users.delivery import Mailbox, Smtp
-from services.users.mail import Kind, Letterhead, Mail, compose
+from services.users.mail import Kind, Mail, compose
 
 TOKEN = "0123456789abcdef" * 4
 LETTERHEAD = Letterhead("Shop <no-reply@shop.example>", "https://shop.example/")
