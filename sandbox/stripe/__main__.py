@@ -86,8 +86,8 @@ def main(
         data=str(data) if data else "in memory",
         webhook_url=webhook_url,
     )
-    # uvicorn drains, and then raises the signal again for others; nobody else is here to act on it.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # uvicorn drains on either signal, and then raises it again, which ends the command.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt):
         serve(account, listening, public_url)
     log.info("stopped")
