@@ -1,0 +1,177 @@
+"""Wires payments together and serves them: `python -m services.payment`."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr, field_validator
+
+from services.kit import clients, process, tasks
+from services.kit.auth import AccessTokens, Authenticator, Keys, ServiceCredential
+from services.kit.db import Database
+from services.kit.server import Server
+from services.kit.settings import ServiceSettings
+from services.payment import event_store
+from services.payment.cashier import Cashier
+from services.payment.follow_ups import FollowUps
+from services.payment.handlers import ClosureService, PaymentService
+from services.payment.inquiries import Inquiries
+from services.payment.orders import Orders
+from services.payment.patience import Patience
+from services.payment.reconcile import Reconciler
+from services.payment.refunds import Refunds
+from services.payment.sessions import session_check
+from services.payment.stripe_gateway import StripeGateway
+from services.payment.tables import metadata
+from shop.order.v1 import order_pb2_grpc, settlement_pb2_grpc
+from shop.payment.v1 import closure_pb2_grpc, payment_pb2_grpc
+from shop.users.v1 import session_pb2_grpc, users_pb2, users_pb2_grpc
+
+CLEANUP_SECONDS = 600.0
+# Stripe sends an event for three days.
+EVENTS_KEPT = timedelta(days=30)
+IDEMPOTENT = {
+    "users": ("shop.users.v1.AuthService/GetJwks", "shop.users.v1.SessionService/GetSession"),
+    "order": (
+        "shop.order.v1.OrderService/GetOrder",
+        "shop.order.v1.SettlementService/MarkPaid",
+        "shop.order.v1.SettlementService/MarkPaymentFailed",
+        "shop.order.v1.SettlementService/MarkRefunded",
+    ),
+}
+
+
+class Settings(ServiceSettings):
+    """What payments can be told, beside what every service can be."""
+
+    service: Literal["payment"] = "payment"
+    users_address: str = Field(description="where the users service is: host:port, or several")
+    order_address: str = Field(description="where orders are: host:port, or several")
+    stripe_secret_key: SecretStr = Field(min_length=1, description="sk_live_… or sk_test_…")
+    stripe_webhook_secret: SecretStr = Field(
+        min_length=1, description="whsec_…; several, separated by commas, while one is rolled"
+    )
+    stripe_base_url: str = Field("", description="where Stripe's API is; empty: Stripe itself")
+    return_url: str = Field(
+        "", description="where customers come back to after 3-D Secure; empty: the public URL"
+    )
+    gateway_seconds: float = Field(8.0, gt=0, le=80, description="longest call of Stripe")
+    gateway_calls: int = Field(32, ge=1, description="calls of Stripe at once")
+    gateway_failures: int = Field(10, ge=1, description="failures after which Stripe gets a rest")
+    action_seconds: float = Field(
+        600.0, gt=0, description="time that a customer gets for their 3-D Secure step"
+    )
+
+    @field_validator("stripe_webhook_secret")
+    @classmethod
+    def _is_not_blank(cls, value: SecretStr) -> SecretStr:
+        if not all(part.strip() for part in value.get_secret_value().split(",")):
+            raise ValueError("holds an empty secret")
+        return value
+
+    def webhook_secrets(self) -> list[str]:
+        """The secrets that events may be signed with."""
+        return [part.strip() for part in self.stripe_webhook_secret.get_secret_value().split(",")]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What both the service and `shop reconcile` are made of."""
+
+    gateway: StripeGateway
+    patience: Patience
+    inquiries: Inquiries
+    refunds: Refunds
+    reconciler: Reconciler
+
+
+def assemble(settings: Settings, database: Database) -> Parts:
+    """Everything that speaks to Stripe."""
+    gateway = StripeGateway(
+        settings.stripe_secret_key.get_secret_value(),
+        shop=_name_of(settings),
+        base_url=settings.stripe_base_url,
+        seconds=settings.gateway_seconds,
+        concurrent=settings.gateway_calls,
+        failures=settings.gateway_failures,
+    )
+    patience = Patience()
+    inquiries = Inquiries(database, gateway, action_seconds=settings.action_seconds)
+    refunds = Refunds(database, gateway, patience)
+    reconciler = Reconciler(database, gateway, inquiries, refunds)
+    return Parts(gateway, patience, inquiries, refunds, reconciler)
+
+
+def _name_of(settings: Settings) -> str:
+    """What marks this shop's PaymentIntents, where several shops share an account at Stripe.
+
+    It is made of the secret that no two shops share, and tells nothing of it.
+    """
+    secret = settings.service_secret.get_secret_value().encode()
+    return hmac.new(secret, b"payments at stripe", hashlib.sha256).hexdigest()[:16]
+
+
+def build(settings: Settings, database: Database) -> Server:
+    """The service, ready to start."""
+    credential = ServiceCredential(settings.service, settings.service_secret.get_secret_value())
+
+    def channel(service: str, address: str) -> Any:
+        return clients.connect(address, credential, idempotent=IDEMPOTENT[service])
+
+    users = channel("users", settings.users_address)
+    key_server = users_pb2_grpc.AuthServiceStub(users)
+    keys = Keys(lambda: key_server.GetJwks(users_pb2.GetJwksRequest()))
+    auth = Authenticator(
+        AccessTokens(keys, issuer=settings.issuer),
+        credential,
+        check_session=session_check(session_pb2_grpc.SessionServiceStub(users)),
+    )
+    order = channel("order", settings.order_address)
+    orders = Orders(order_pb2_grpc.OrderServiceStub(order))
+    parts = assemble(settings, database)
+    cashier = Cashier(
+        database,
+        orders,
+        parts.gateway,
+        parts.inquiries,
+        parts.patience,
+        return_url=settings.return_url or settings.public_url,
+        gateway_seconds=settings.gateway_seconds,
+    )
+    wake = parts.reconciler.wake
+    follow_ups = FollowUps(database, settlement_pb2_grpc.SettlementServiceStub(order), wake)
+
+    payments = Server.of(settings, auth, ready=database.ready)
+    payments.add(
+        payment_pb2_grpc.add_PaymentServiceServicer_to_server,
+        PaymentService(
+            database,
+            orders,
+            cashier,
+            parts.inquiries,
+            parts.refunds,
+            parts.patience,
+            webhook_secrets=settings.webhook_secrets(),
+            wake=wake,
+        ),
+    )
+    payments.add(
+        closure_pb2_grpc.add_ClosureServiceServicer_to_server, ClosureService(database, wake)
+    )
+    forget = partial(tasks.remove_all, database, partial(event_store.forget_old, age=EVENTS_KEPT))
+    payments.background("token keys", keys.refresh_forever)
+    payments.background("gateway", parts.gateway.keep_open)
+    payments.background("outbox", follow_ups.relay().forever)
+    payments.background("reconciler", parts.reconciler.forever)
+    payments.background("old keys", tasks.every(CLEANUP_SECONDS, database.forget_old_keys))
+    payments.background("old events", tasks.every(CLEANUP_SECONDS, forget))
+    return payments
+
+
+if __name__ == "__main__":
+    process.run(Settings, metadata, build)

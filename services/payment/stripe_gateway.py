@@ -1,0 +1,302 @@
+"""Stripe through its own SDK: explicit timeouts, no retries of its own, our idempotency keys.
+
+Every answer is read as a plain object, so that a field which is missing is a case, not a crash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, TypeVar
+from uuid import UUID
+
+import httpx
+import stripe
+
+from services.kit.statements import Fields
+from services.payment.breaker import Breaker, RejectedError
+from services.payment.currencies import UnchargeableError, from_stripe, to_stripe
+from services.payment.gateway import (
+    GatewayError,
+    Intent,
+    KeyUsedError,
+    RefusedError,
+    Repayment,
+    UnansweredError,
+    UnreachedError,
+)
+from shop.payment.v1.payment_pb2 import Refund
+
+Answer = TypeVar("Answer")
+Object = Mapping[str, Any]
+
+CONNECT_SECONDS = 2.0
+PAGE = 100
+_EXPAND = ["latest_charge"]
+_EXPAND_EACH = ["data.latest_charge"]
+# Errors after which the request is known not to have left.
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+# What Stripe refuses before it begins: nothing has happened.
+_NOT_BEGUN = {401, 403, 429}
+_REASONS = {
+    Refund.REQUESTED_BY_CUSTOMER: "requested_by_customer",
+    Refund.DUPLICATE: "duplicate",
+    Refund.FRAUDULENT: "fraudulent",
+}
+
+
+class StripeGateway:
+    """Stripe's API, as one shop uses it."""
+
+    def __init__(
+        self,
+        secret_key: str,
+        *,
+        shop: str,
+        base_url: str = "",
+        seconds: float = 8.0,
+        concurrent: int = 32,
+        failures: int = 10,
+    ) -> None:
+        """`shop` marks what is ours at Stripe; `base_url` is empty for Stripe itself.
+
+        No call takes longer than `seconds`.
+        """
+        self._shop = shop
+        self._seconds = seconds
+        self._http = stripe.HTTPXClient(timeout=httpx.Timeout(seconds, connect=CONNECT_SECONDS))
+        self._client = stripe.StripeClient(
+            secret_key,
+            base_addresses={"api": base_url} if base_url else None,
+            http_client=self._http,
+            max_network_retries=0,
+        )
+        self.breaker = Breaker(self._probe, failures=failures, concurrent=concurrent)
+        # They write down every request.
+        for name in ("httpx", "stripe"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+
+    async def keep_open(self) -> None:
+        """Hold the connections to Stripe until cancelled; for a background task."""
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        self.breaker.close()
+        await self._http.close_async()  # type: ignore[no-untyped-call]
+
+    def check(self) -> None:
+        """Raise UnreachedError when the breaker is open or too many calls are under way."""
+        try:
+            self.breaker.check()
+        except RejectedError:
+            raise UnreachedError from None
+
+    async def charge(self, payment: Fields) -> Intent:
+        """Create and confirm a PaymentIntent."""
+        params: dict[str, Any] = self._common(payment) | {
+            "payment_method": payment["payment_method"],
+            "confirm": True,
+            "return_url": payment["return_url"],
+        }
+        return self._intent(await self._create(payment, params))
+
+    async def fence(self, payment: Fields) -> Intent:
+        """Create a PaymentIntent that nobody can pay, under the key of a charge."""
+        return self._intent(await self._create(payment, self._common(payment)))
+
+    async def retrieve(self, intent_id: str) -> Intent:
+        """Read a PaymentIntent."""
+        service = self._client.v1.payment_intents
+        return self._intent(
+            await self._ask(lambda: service.retrieve_async(intent_id, {"expand": _EXPAND}))
+        )
+
+    async def cancel(self, intent_id: str) -> Intent:
+        """Cancel a PaymentIntent."""
+        params: Any = {"cancellation_reason": "abandoned", "expand": _EXPAND}
+        service = self._client.v1.payment_intents
+        return self._intent(await self._ask(lambda: service.cancel_async(intent_id, params)))
+
+    async def intents(
+        self, since: datetime, until: datetime | None
+    ) -> AsyncGenerator[Intent, None]:
+        """List PaymentIntents, page by page."""
+        created = {"gte": int(since.timestamp())}
+        if until is not None:
+            created["lte"] = int(until.timestamp()) + 1
+        params: dict[str, Any] = {"created": created, "limit": PAGE, "expand": _EXPAND_EACH}
+        async for page in self._pages(self._client.v1.payment_intents.list_async, params):
+            for each in page:
+                yield self._intent(each)
+
+    async def refund(self, refund: Fields, intent_id: str, currency: str) -> Repayment:
+        """Create a Refund."""
+        params: dict[str, Any] = {
+            "payment_intent": intent_id,
+            "amount": to_stripe(refund["amount"], currency),
+            "metadata": {
+                "shop": self._shop,
+                "refund_id": str(refund["id"]),
+                "payment_id": str(refund["payment_id"]),
+            },
+        }
+        if refund["reason"] in _REASONS:
+            params["reason"] = _REASONS[refund["reason"]]
+        key: Any = {"idempotency_key": str(refund["id"])}
+        service = self._client.v1.refunds
+        answer = await self._ask(lambda: service.create_async(params, key))  # type: ignore[arg-type]
+        return self._repayment(answer, currency)
+
+    async def repayments(self, intent_id: str, currency: str) -> list[Repayment]:
+        """List the Refunds of a PaymentIntent."""
+        params: dict[str, Any] = {"payment_intent": intent_id, "limit": PAGE}
+        pages = self._pages(self._client.v1.refunds.list_async, params)
+        return [self._repayment(each, currency) async for page in pages for each in page]
+
+    # --- asking ---------------------------------------------------------------------------------
+
+    def _common(self, payment: Fields) -> dict[str, Any]:
+        try:
+            amount = to_stripe(payment["amount"], payment["currency"])
+        except UnchargeableError:
+            raise RefusedError(
+                "amount_not_chargeable", "This amount cannot be charged in this currency."
+            ) from None
+        noted = {name: str(payment[name]) for name in ("order_id", "user_id")}
+        return {
+            "amount": amount,
+            "currency": payment["currency"].lower(),
+            "allowed_payment_method_types": ["card"],
+            "metadata": {"shop": self._shop, "payment_id": str(payment["id"]), **noted},
+            "description": f"Order {payment['order_id']}",
+            "expand": _EXPAND,
+        }
+
+    async def _create(self, payment: Fields, params: Any) -> Object:
+        key: Any = {"idempotency_key": str(payment["id"])}
+        service = self._client.v1.payment_intents
+        return await self._ask(lambda: service.create_async(params, key))
+
+    async def _probe(self) -> None:
+        await self._client.v1.payment_intents.list_async({"limit": 1})
+
+    async def _pages(
+        self, listing: Callable[[Any], Awaitable[Any]], params: dict[str, Any]
+    ) -> AsyncGenerator[list[Object], None]:
+        while True:
+            answer = await self._ask(partial(listing, params))
+            page: list[Object] = list(answer.get("data", ()))
+            yield page
+            if not answer.get("has_more") or not page:
+                return
+            params = {**params, "starting_after": page[-1]["id"]}
+
+    async def _ask(self, call: Callable[[], Awaitable[Any]]) -> Object:
+        """Make a call of the SDK, within the breaker; its answer as plain objects."""
+
+        async def ask() -> Any:
+            async with asyncio.timeout(self._seconds):
+                return await call()
+
+        try:
+            answer = await self.breaker.run(ask, _speaks_against_health)
+        except RejectedError:
+            raise UnreachedError from None
+        except TimeoutError:
+            raise UnansweredError from None
+        except stripe.StripeError as error:
+            raise self._translated(error) from error
+        plain: Object = answer.to_dict()
+        return plain
+
+    def _translated(self, error: stripe.StripeError) -> GatewayError:
+        status = error.http_status
+        if isinstance(error, stripe.APIConnectionError):
+            return UnreachedError() if isinstance(error.__cause__, _NOT_SENT) else UnansweredError()
+        body = error.json_body if isinstance(error.json_body, dict) else {}
+        told: Object = body.get("error") or {}
+        if status in _NOT_BEGUN:
+            return UnreachedError()
+        if told.get("type") == "idempotency_error":
+            # 409: another request is at it, and its answer is not known yet.
+            return UnansweredError() if status == 409 else KeyUsedError()
+        if status in (400, 402, 404):
+            intent = told.get("payment_intent")
+            return RefusedError(
+                told.get("decline_code") or told.get("code") or told.get("type") or "refused",
+                told.get("message") or "",
+                declined=status == 402,
+                intent=self._intent(intent) if isinstance(intent, dict) else None,
+            )
+        return UnansweredError()
+
+    # --- reading --------------------------------------------------------------------------------
+
+    def _intent(self, told: Object) -> Intent:
+        currency = str(told.get("currency") or "").upper()
+        metadata = told.get("metadata") or {}
+        ours = metadata.get("shop") == self._shop
+        failure = told.get("last_payment_error") or {}
+        action = (told.get("next_action") or {}).get("redirect_to_url") or {}
+        charge = told.get("latest_charge")
+        details = charge.get("payment_method_details") if isinstance(charge, dict) else None
+        card = (details or {}).get("card") or {}
+        return Intent(
+            id=str(told["id"]),
+            status=str(told.get("status")),
+            amount=_minor(told.get("amount"), currency),
+            captured=_minor(told.get("amount_received"), currency),
+            currency=currency,
+            create_time=datetime.fromtimestamp(told.get("created") or 0, UTC),
+            shop=self._shop if ours else "",
+            payment_id=_uuid(metadata.get("payment_id")) if ours else None,
+            order_id=_uuid(metadata.get("order_id")) if ours else None,
+            user_id=_uuid(metadata.get("user_id")) if ours else None,
+            client_secret=told.get("client_secret") or "",
+            redirect_url=action.get("url") or "",
+            failure_code=failure.get("decline_code") or failure.get("code") or "",
+            failure_message=failure.get("message") or "",
+            card_brand=card.get("brand") or "",
+            card_last4=card.get("last4") or "",
+        )
+
+    def _repayment(self, told: Object, currency: str) -> Repayment:
+        metadata = told.get("metadata") or {}
+        ours = metadata.get("shop") == self._shop
+        return Repayment(
+            id=str(told["id"]),
+            status=str(told.get("status")),
+            amount=_minor(told.get("amount"), currency),
+            refund_id=_uuid(metadata.get("refund_id")) if ours else None,
+            failure_code=told.get("failure_reason") or "",
+        )
+
+
+def _speaks_against_health(error: Exception) -> bool:
+    if isinstance(error, stripe.StripeError):
+        status = error.http_status
+        return status is None or status == 429 or status >= 500
+    return isinstance(error, TimeoutError)
+
+
+def _minor(amount: object, currency: str) -> int | None:
+    if not isinstance(amount, int):
+        return None
+    try:
+        return from_stripe(amount, currency)
+    except UnchargeableError:
+        return None
+
+
+def _uuid(text: object) -> UUID | None:
+    try:
+        return UUID(str(text))
+    except ValueError:
+        return None

@@ -1,0 +1,110 @@
+"""Payments served for the tests of this folder, with the Stripe sandbox behind them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+
+import asyncpg
+import grpc
+import pytest
+import pytest_asyncio
+
+from services.kit.db import Database
+from services.kit.server import Server
+from services.payment.__main__ import Settings, build
+from services.payment.tables import metadata
+from shop.payment.v1 import closure_pb2_grpc, payment_pb2_grpc
+from tests import callers
+from tests.payment import neighbours
+from tests.payment.neighbours import Orders, Users
+from tests.payment.till import Till
+from tests.sandbox.running import Sandbox
+
+
+@dataclass
+class Around:
+    """The order and users services."""
+
+    orders: Orders
+    users: Users
+    server: Server
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.server.port}"
+
+
+@pytest.fixture(scope="session")
+def sandbox_started() -> Iterator[Sandbox]:
+    """Stripe's sandbox, for the whole run."""
+    sandbox = Sandbox()
+    yield sandbox
+    sandbox.stop()
+
+
+@pytest_asyncio.fixture(scope="session")
+async def around() -> AsyncIterator[Around]:
+    """The services that payments know, for the whole run."""
+    orders, users = Orders(), Users()
+    server = await neighbours.serve(orders, users)
+    yield Around(orders, users, server)
+    await server.stop()
+
+
+@pytest.fixture(scope="session")
+def settings(
+    database_url: Callable[[str], str], around: Around, sandbox_started: Sandbox
+) -> Settings:
+    """Settings of the service under test."""
+    return Settings.load(
+        database_url=database_url("payment"),
+        listen="127.0.0.1:0",
+        service_secret=callers.SECRET,
+        users_address=around.address,
+        order_address=around.address,
+        stripe_secret_key="sk_test_tests",
+        stripe_webhook_secret="whsec_new,whsec_old",
+        stripe_base_url=sandbox_started.url,
+        gateway_seconds=3.0,
+        drain_seconds=0.5,
+    )
+
+
+@pytest_asyncio.fixture(scope="session")
+async def served(settings: Settings) -> AsyncIterator[grpc.aio.Channel]:
+    """The service, for the whole run."""
+    database = await Database.open(
+        settings.database_url.get_secret_value(), metadata, name="tests", connections=20
+    )
+    server = build(settings, database)
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        yield channel
+    await server.stop()
+    await database.close()
+
+
+@pytest.fixture
+def till(
+    served: grpc.aio.Channel,
+    settings: Settings,
+    around: Around,
+    sandbox_started: Sandbox,
+    owner_connection: asyncpg.Connection,
+    empty_database: None,
+) -> Till:
+    """Payments, of which there are none when the test begins, here and at Stripe."""
+    sandbox_started.reset()
+    around.orders.sold.clear()
+    around.orders.is_away = False
+    around.users.ended.clear()
+    return Till(
+        payment_pb2_grpc.PaymentServiceStub(served),
+        closure_pb2_grpc.ClosureServiceStub(served),
+        around.orders,
+        around.users,
+        sandbox_started,
+        owner_connection,
+        settings,
+    )
