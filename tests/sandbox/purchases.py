@@ -25,6 +25,12 @@ def pay(
     return client.v1.payment_intents.create(order(method, amount, **more))
 
 
+def balance(client: stripe.StripeClient) -> dict[str, int]:
+    """What the account has, in minor units by currency."""
+    found = client.v1.balance.retrieve().available
+    return {line.currency: line.amount for line in found if line.amount}
+
+
 def error_of(raised: Any) -> dict[str, Any]:
     """The error object of an answer, as it was sent."""
     body = raised.value.json_body
