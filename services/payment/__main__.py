@@ -67,6 +67,10 @@ class Settings(ServiceSettings):
         600.0, gt=0, description="time that a customer gets for their 3-D Secure step"
     )
 
+    repeat_seconds: float = Field(
+        20.0, gt=0, description="time to repeat a call, before a payment Stripe never saw fails"
+    )
+
     @field_validator("stripe_webhook_secret")
     @classmethod
     def _is_not_blank(cls, value: SecretStr) -> SecretStr:
@@ -101,7 +105,12 @@ def assemble(settings: Settings, database: Database) -> Parts:
         failures=settings.gateway_failures,
     )
     patience = Patience()
-    inquiries = Inquiries(database, gateway, action_seconds=settings.action_seconds)
+    inquiries = Inquiries(
+        database,
+        gateway,
+        action_seconds=settings.action_seconds,
+        repeat_seconds=settings.repeat_seconds,
+    )
     refunds = Refunds(database, gateway, patience)
     reconciler = Reconciler(database, gateway, inquiries, refunds)
     return Parts(gateway, patience, inquiries, refunds, reconciler)

@@ -14,7 +14,7 @@ import asyncpg
 from services.kit import logs, outbox
 from services.kit.db import Row, Transaction
 from services.kit.ids import uuid7
-from services.payment import refund_store, rules, store
+from services.payment import due_store, refund_rules, refund_store, rules, store
 from services.payment.gateway import Repayment
 from services.payment.tables import metadata
 from shop.payment.v1.payment_pb2 import Refund
@@ -35,10 +35,7 @@ async def change(tx: Transaction, payment: Row, changes: Mapping[str, Any]) -> R
     """Write changes of a payment, and have the order service told of them."""
     if not changes:
         return payment
-    if (
-        payment["status"] in rules.DEAD
-        and changes.get("status", payment["status"]) != payment["status"]
-    ):
+    if payment["status"] in rules.DEAD and "status" in changes:
         after = await _revive(tx, payment, changes)
     else:
         after = await store.write(tx, payment, changes)
@@ -46,7 +43,8 @@ async def change(tx: Transaction, payment: Row, changes: Mapping[str, Any]) -> R
         log.info("payment", id=str(after["id"]), before=payment["status"], status=after["status"])
     if after["status"] == rules.REVIEW != payment["status"]:
         log.error("payment to be reviewed", id=str(after["id"]), why=after["failure_code"])
-    if after["status"] == rules.SUCCEEDED and not payment["captured"]:
+    replaced = after["give_back"] and not payment["give_back"]
+    if after["status"] == rules.SUCCEEDED and not payment["captured"] and not replaced:
         await OUTBOX.add(tx, MARK_PAID, after["id"].bytes)
     elif after["status"] in rules.DEAD and payment["status"] in rules.OPEN:
         await OUTBOX.add(tx, MARK_PAYMENT_FAILED, after["id"].bytes)
@@ -73,12 +71,12 @@ async def give_back(tx: Transaction, payment: Row, note: str) -> Row:
         changes = {"give_back": True, "give_back_note": note or NOT_PLACED_NOTE}
         payment = await store.write(tx, payment, changes)
         payment = await _refund_rest(tx, payment)
-        await store.check_within(tx, payment["id"], AT_ONCE)
+        await due_store.check_within(tx, payment["id"], AT_ONCE)
     return payment
 
 
 async def _refund_rest(tx: Transaction, payment: Row) -> Row:
-    left = rules.refundable(payment)
+    left = refund_rules.refundable(payment)
     if left:
         payment, _ = await open_refund(
             tx, payment, left, Refund.ORDER_CANCELLED, payment["give_back_note"]
@@ -114,13 +112,13 @@ async def open_refund(
     refund = await refund_store.insert_refund(tx, values | columns)
     if refund is None:
         raise rules.key_in_use()
-    payment = await store.write(tx, payment, rules.with_refund(payment, pending=amount))
+    payment = await store.write(tx, payment, refund_rules.with_refund(payment, pending=amount))
     return payment, refund
 
 
 async def settle_refund(tx: Transaction, payment: Row, refund: Row, repayment: Repayment) -> Row:
     """Take note of what Stripe says of a refund; the payment after that."""
-    status = rules.refund_status(refund, repayment)
+    status = refund_rules.refund_status(refund, repayment)
     code = repayment.failure_code if status == Refund.FAILED else ""
     changes = {"status": status, "stripe_id": repayment.id, "failure_code": code}
     if all(refund[name] == value for name, value in changes.items()):
@@ -147,18 +145,20 @@ async def _move(tx: Transaction, payment: Row, refund: Row, status: Refund.Statu
         log.error("refund refused", payment=str(payment["id"]), refund=str(refund["id"]))
     if not pending and not refunded:
         return payment
-    return await change(tx, payment, rules.with_refund(payment, pending=pending, refunded=refunded))
+    return await change(
+        tx, payment, refund_rules.with_refund(payment, pending=pending, refunded=refunded)
+    )
 
 
 async def withdraw_refund(tx: Transaction, payment: Row, refund: Row) -> None:
     """Remove a refund that never left this service: nothing has happened."""
     await refund_store.withdraw(tx, refund["id"])
-    await store.write(tx, payment, rules.with_refund(payment, pending=-refund["amount"]))
+    await store.write(tx, payment, refund_rules.with_refund(payment, pending=-refund["amount"]))
 
 
 async def adopt_refund(tx: Transaction, payment: Row, repayment: Repayment) -> Row:
     """Take note of a refund that somebody made on Stripe's own pages; the payment after that."""
-    if not repayment.amount or repayment.amount > rules.refundable(payment):
+    if not repayment.amount or repayment.amount > refund_rules.refundable(payment):
         log.error("refund at Stripe does not fit", payment=str(payment["id"]), id=repayment.id)
         return payment
     payment, refund = await open_refund(

@@ -20,7 +20,7 @@ from services.kit import call, errors
 from services.kit.db import Database, Row
 from services.kit.ids import uuid7
 from services.kit.money import to_minor
-from services.payment import rules, store
+from services.payment import due_store, rules, store
 from services.payment.gateway import Gateway, GatewayError, RefusedError, UnreachedError
 from services.payment.inquiries import Inquiries
 from services.payment.orders import Orders
@@ -110,7 +110,7 @@ class Cashier:
         if payment["status"] not in rules.OPEN or payment["intent_id"]:
             return payment
         async with self._db.connection() as connection:
-            taken = await store.begin_attempt(connection, payment["id"], self._lease)
+            taken = await due_store.begin_attempt(connection, payment["id"], self._lease)
         if taken is not None:
             return await self._wait_for(taken, self._take_over(taken))
         if payment["status"] == rules.UNKNOWN:
@@ -149,7 +149,7 @@ class Cashier:
     async def _withdraw(self, payment: Row) -> bool:
         """Undo a payment that never left; not one of which an earlier attempt may have."""
         async with self._db.connection() as connection:
-            return bool(await store.withdraw(connection, payment["id"]))
+            return bool(await due_store.withdraw(connection, payment["id"]))
 
     async def _leave(self, payment: Row) -> Row:
         """Give up waiting for Stripe: it becomes UNKNOWN, and the reconciler asks soon."""
@@ -157,7 +157,7 @@ class Cashier:
             row = await store.lock(tx, payment["id"])
             if row["status"] == rules.PROCESSING and not row["intent_id"]:
                 row = await store.write(tx, row, {"status": rules.UNKNOWN})
-            await store.end_attempt(tx, payment["id"])
+            await due_store.end_attempt(tx, payment["id"])
             return row
 
     async def _wait_for(self, payment: Row, work: Coroutine[Any, Any, Row]) -> Row:

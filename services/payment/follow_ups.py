@@ -87,7 +87,7 @@ class FollowUps:
             order_id=str(payment["order_id"]),
             payment_id=str(payment["id"]),
             refunded_total=from_minor(payment["refunded"], payment["currency"]),
-            note=payment["give_back_note"][:LONGEST_NOTE],
+            note=(payment["give_back_note"] or payment["refunds"][-1]["note"])[:LONGEST_NOTE],
         )
         await self._tell(self._settlements.MarkRefunded(request))
 

@@ -15,8 +15,10 @@ from services.kit.statements import Fields
 from services.payment import (
     bookkeeping,
     card_numbers,
+    due_store,
     event_store,
     messages,
+    refund_rules,
     rules,
     store,
     webhooks,
@@ -158,10 +160,16 @@ async def _apply(tx: Transaction, event: webhooks.Event) -> None:
     """The effect of an event: what it is about is looked at again, so its order does not matter."""
     if event.dispute is not None:
         known = await event_store.add_dispute(tx, event.dispute, event.create_time)
-        if rules.dispute_rank(event.dispute["status"]) > rules.dispute_rank(known["status"]):
+        if refund_rules.is_later(event.dispute["status"], known["status"]):
             await event_store.write_dispute(tx, event.dispute, event.create_time)
+        await store.touch(tx, event.dispute["intent_id"])
     elif event.intent_id is not None:
-        await store.check_now(tx, payment_id=event.payment_id, intent_id=event.intent_id)
+        await due_store.check_now(
+            tx,
+            payment_id=event.payment_id,
+            intent_id=event.intent_id,
+            captured_too=event.tells_of_refunds,
+        )
 
 
 def _key(row: Fields) -> tuple[int, UUID]:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from services.kit import logs
 from services.kit.db import Database, Row
-from services.payment import bookkeeping, gateway, rules, store
+from services.payment import bookkeeping, due_store, gateway, pauses, rules, store
 from services.payment.gateway import Gateway, Intent, KeyUsedError, RefusedError
 
 log = logs.logger("inquiries")
@@ -16,20 +16,28 @@ log = logs.logger("inquiries")
 CLOCK_SKEW = timedelta(minutes=5)
 # How long after it was sent a request may still begin to be executed.
 LONGEST_JOURNEY = timedelta(minutes=10)
-# How long a caller gets to repeat a call that was cut off, before the payment is given up.
-FENCE_AFTER = timedelta(seconds=20)
 
 
 class Inquiries:
     """Asks about payments."""
 
     def __init__(
-        self, database: Database, gateway: Gateway, *, action_seconds: float = 600.0
+        self,
+        database: Database,
+        gateway: Gateway,
+        *,
+        action_seconds: float,
+        repeat_seconds: float,
     ) -> None:
-        """`action_seconds` is how long a customer gets for their 3-D Secure step."""
+        """`action_seconds` is how long a customer gets for their 3-D Secure step.
+
+        `repeat_seconds` is how long a caller gets to repeat a call that was cut off, before a
+        payment that Stripe does not know is given up.
+        """
         self._db = database
         self._gateway = gateway
         self._action_time = timedelta(seconds=action_seconds)
+        self._repeat_time = timedelta(seconds=repeat_seconds)
 
     async def settle(self, payment: Row, intent: Intent, *, schedule: bool = False) -> Row:
         """Take note of what Stripe says of a payment; the payment after that.
@@ -42,7 +50,7 @@ class Inquiries:
             if after["status"] == rules.REVIEW and after["give_back"]:
                 after = await bookkeeping.change(tx, after, rules.reviewed(after, intent))
             if schedule:
-                await store.schedule(tx, payment, rules.next_pause(after))
+                await due_store.schedule(tx, payment, pauses.next_pause(after))
             return after
 
     async def fail(self, payment: Row, code: str, message: str = "") -> Row:
@@ -51,7 +59,7 @@ class Inquiries:
             row = await store.lock(tx, payment["id"])
             changes = rules.failed(code, message) if row["status"] in rules.OPEN else {}
             after = await bookkeeping.change(tx, row, changes)
-            await store.schedule(tx, payment, rules.next_pause(after))
+            await due_store.schedule(tx, payment, pauses.next_pause(after))
             return after
 
     async def ask(self, payment: Row) -> Row:
@@ -88,7 +96,7 @@ class Inquiries:
         if payment["attempt_until"] is not None and payment["attempt_until"] > now:
             return payment  # somebody waits for the answer
         intent = await self.find(payment)
-        if intent is None and payment["attempt_time"] < now - FENCE_AFTER:
+        if intent is None and payment["attempt_time"] < now - self._repeat_time:
             return await self._fence(payment)
         return payment if intent is None else await self.settle(payment, intent)
 

@@ -15,7 +15,7 @@ from typing import Any
 from services.kit import failures, logs
 from services.kit.db import Database, Row
 from services.kit.ids import uuid7
-from services.payment import bookkeeping, event_store, gateway, rules, store
+from services.payment import bookkeeping, due_store, event_store, gateway, pauses, rules, store
 from services.payment.gateway import Gateway, GatewayError, Intent
 from services.payment.inquiries import CLOCK_SKEW, Inquiries
 from services.payment.refunds import Refunds
@@ -79,11 +79,11 @@ class Reconciler:
             await event_store.walk_now(connection, WALK)
         await self.walk(report)
         async with self._db.connection() as connection:
-            number = await store.check_all(connection)
+            number = await due_store.check_all(connection)
         while report.looked_at < number and await self.settle_due(report):
             pass
         async with self._db.connection() as connection:
-            unsettled = await store.unsettled(connection)
+            unsettled = await due_store.unsettled(connection)
         report.open = {Payment.Status.Name(status): each for status, each in unsettled.items()}
         return report
 
@@ -92,7 +92,7 @@ class Reconciler:
     async def settle_due(self, report: Report) -> int:
         """Look at some payments that are due; how many they were."""
         async with self._db.connection() as connection:
-            due = await store.lease_due(connection, AT_ONCE, LEASE)
+            due = await due_store.lease_due(connection, AT_ONCE, LEASE)
         afters = await asyncio.gather(*(self._look_at(payment) for payment in due))
         report.looked_at += len(due)
         report.settled += sum(
@@ -104,16 +104,16 @@ class Reconciler:
         """Tend a payment, and say when it is looked at again; it is as it was when that fails."""
         try:
             after = await self._tend(payment)
-            pause = rules.next_pause(after)
+            pause = pauses.next_pause(after)
         except GatewayError as error:
             log.info("no answer", payment=str(payment["id"]), error=type(error).__name__)
-            after, pause = payment, rules.pause(payment["checks"])
+            after, pause = payment, pauses.pause(payment["checks"])
         except Exception as error:
             failures.report(log, "not tended", error, payment=str(payment["id"]))
-            after, pause = payment, rules.pause(payment["checks"])
+            after, pause = payment, pauses.pause(payment["checks"])
         with suppress(Exception):  # the lease runs out by itself
             async with self._db.connection() as connection:
-                await store.schedule(connection, payment, pause)
+                await due_store.schedule(connection, payment, pause)
         return after
 
     async def _tend(self, payment: Row) -> Row:

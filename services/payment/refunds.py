@@ -13,7 +13,7 @@ from services.kit import call, logs
 from services.kit.db import Database, Row
 from services.kit.etags import check_etag
 from services.kit.money import to_minor
-from services.payment import bookkeeping, refund_store, rules, store
+from services.payment import bookkeeping, due_store, refund_rules, refund_store, rules, store
 from services.payment.cashier import LEASE_MARGIN
 from services.payment.gateway import (
     Gateway,
@@ -59,7 +59,7 @@ class Refunds:
         async with self._db.transaction(keyed=False) as tx:
             payment = await store.lock(tx, UUID(request.id))
             check_etag(request.etag, payment)
-            amount = rules.refund_amount(payment, _asked(request, payment))
+            amount = refund_rules.refund_amount(payment, _asked(request, payment))
             payment, refund = await bookkeeping.open_refund(
                 tx,
                 payment,
@@ -71,7 +71,7 @@ class Refunds:
                 fingerprint=claim.fingerprint if claim is not None else None,
             )
             # Should this process die, the reconciler goes on.
-            await store.check_within(tx, payment["id"], LEASE_MARGIN)
+            await due_store.check_within(tx, payment["id"], LEASE_MARGIN)
             return payment, refund
 
     async def _ask(self, payment: Row, refund: Row) -> None:
@@ -133,7 +133,7 @@ class Refunds:
         return payment
 
     async def _try_again(self, payment: Row) -> Row:
-        if not payment["give_back"] or not rules.refundable(payment):
+        if not payment["give_back"] or not refund_rules.refundable(payment):
             return payment
         async with self._db.transaction(keyed=False) as tx:
             row = await store.lock(tx, payment["id"])
@@ -151,5 +151,5 @@ def _asked(request: RefundPaymentRequest, payment: Any) -> int | None:
     """The amount that a request names; None: all that is left."""
     if not request.HasField("amount"):
         return None
-    rules.check_currency(payment, request.amount.currency_code)
+    refund_rules.check_currency(payment, request.amount.currency_code)
     return to_minor(request.amount, "amount")

@@ -6,7 +6,6 @@ payment that is through is not moved by older news, and captured money wins over
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final, TypeAlias
 
@@ -14,13 +13,12 @@ from grpc import StatusCode
 
 from services.kit import errors
 from services.kit.errors import ServiceError
-from services.kit.money import from_minor
 from services.kit.statements import Fields
 from services.payment import gateway
-from services.payment.gateway import Intent, Repayment
+from services.payment.gateway import Intent
 from shop.errors.v1 import reason_pb2
 from shop.order.v1.order_pb2 import Order
-from shop.payment.v1.payment_pb2 import Payment, Refund
+from shop.payment.v1.payment_pb2 import Payment
 
 Status: TypeAlias = Payment.Status.ValueType
 
@@ -258,118 +256,3 @@ def check_confirmable(payment: Fields) -> None:
         "The payment is not waiting for a confirmation.",
         status=Payment.Status.Name(status),
     )
-
-
-# --- Refunds ------------------------------------------------------------------------------------
-
-
-def refundable(payment: Fields) -> int:
-    """What was captured and is neither given back nor on its way back."""
-    return int(payment["captured"] - payment["refund_pending"] - payment["refunded"])
-
-
-def refund_amount(payment: Fields, amount: int | None) -> int:
-    """How much to give back; None: all that is left. Raises what RefundPayment may."""
-    left = refundable(payment)
-    if not payment["captured"] or (amount is None and not left):
-        raise errors.failed_precondition(
-            reason_pb2.REASON_PAYMENT_NOT_REFUNDABLE,
-            "There is nothing to give back.",
-            status=Payment.Status.Name(payment["status"]),
-        )
-    if amount is not None and amount > left:
-        most = from_minor(left, payment["currency"])
-        raise errors.failed_precondition(
-            reason_pb2.REASON_REFUND_TOO_LARGE,
-            "More than was captured and is not given back yet.",
-            currency_code=payment["currency"],
-            units=str(most.units),
-            nanos=str(most.nanos),
-        )
-    return left if amount is None else amount
-
-
-def check_currency(payment: Fields, currency: str) -> None:
-    """Raise CURRENCY_MISMATCH unless a payment is in this currency."""
-    if payment["currency"] != currency:
-        raise errors.failed_precondition(
-            reason_pb2.REASON_CURRENCY_MISMATCH,
-            f"The payment is in {payment['currency']}.",
-        )
-
-
-def with_refund(payment: Fields, *, pending: int = 0, refunded: int = 0) -> dict[str, Any]:
-    """The columns of a payment after its sums of refunds have changed by these amounts."""
-    back = payment["refunded"] + refunded
-    status = payment["status"]
-    if back == payment["captured"]:
-        status = REFUNDED
-    elif status in CAPTURED:
-        status = PARTIALLY_REFUNDED if back else SUCCEEDED
-    return {
-        "status": status,
-        "refund_pending": payment["refund_pending"] + pending,
-        "refunded": back,
-    }
-
-
-_REFUND_STATUSES: Mapping[str, Refund.Status.ValueType] = {
-    "succeeded": Refund.SUCCEEDED,
-    "failed": Refund.FAILED,
-    "canceled": Refund.FAILED,
-}
-# News of a refund move it only this way: one that failed after all stays failed.
-_REFUND_RANKS = {Refund.PROCESSING: 0, Refund.SUCCEEDED: 1, Refund.FAILED: 2}
-
-
-def refund_status(refund: Fields, repayment: Repayment) -> Refund.Status.ValueType:
-    """Where a refund stands, now that Stripe says this of it."""
-    told = _REFUND_STATUSES.get(repayment.status, Refund.PROCESSING)
-    before: Refund.Status.ValueType = refund["status"]
-    return max(before, told, key=_REFUND_RANKS.__getitem__)
-
-
-# --- When to look again -------------------------------------------------------------------------
-
-_FIRST_PAUSE = 1.0
-_LONGEST_PAUSE = 30.0
-_LONGEST_PAUSE_FOR_PEOPLE = 3600.0
-
-
-def pause(checks: int, *, longest: float = _LONGEST_PAUSE) -> timedelta:
-    """How long to wait before looking at something again that was looked at so often."""
-    return timedelta(seconds=min(_FIRST_PAUSE * 2 ** min(checks, 20), longest))
-
-
-def next_pause(payment: Fields) -> timedelta | None:
-    """When the reconciler looks at a payment again; None: when something happens to it."""
-    status, checks = payment["status"], payment["checks"]
-    if status in OPEN:
-        return pause(checks)
-    if payment["refund_pending"] or (payment["give_back"] and refundable(payment)):
-        return pause(checks, longest=_LONGEST_PAUSE_FOR_PEOPLE)
-    if status == FAILED and payment["intent_id"] and payment["intent_status"] not in gateway.ENDED:
-        return pause(checks, longest=_LONGEST_PAUSE_FOR_PEOPLE)
-    if status == REVIEW and payment["give_back"] and not payment["captured"]:
-        return pause(checks, longest=_LONGEST_PAUSE_FOR_PEOPLE)
-    return None
-
-
-# --- Disputes -----------------------------------------------------------------------------------
-
-# Which news of a dispute are later: an inquiry becomes a dispute, a dispute is decided.
-_DISPUTE_RANKS = {
-    "warning_needs_response": 0,
-    "warning_under_review": 1,
-    "warning_closed": 2,
-    "needs_response": 3,
-    "under_review": 4,
-    "prevented": 5,
-    "won": 5,
-    "lost": 5,
-}
-
-
-def dispute_rank(status: str) -> int:
-    """How far a dispute of this status is; what we do not know comes first."""
-    return _DISPUTE_RANKS.get(status, -1)

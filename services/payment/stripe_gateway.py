@@ -16,6 +16,7 @@ from uuid import UUID
 import httpx
 import stripe
 
+from services.kit import logs
 from services.kit.statements import Fields
 from services.payment.breaker import Breaker, RejectedError
 from services.payment.currencies import UnchargeableError, from_stripe, to_stripe
@@ -29,6 +30,8 @@ from services.payment.gateway import (
     UnreachedError,
 )
 from shop.payment.v1.payment_pb2 import Refund
+
+log = logs.logger("gateway")
 
 Answer = TypeVar("Answer")
 Object = Mapping[str, Any]
@@ -223,6 +226,7 @@ class StripeGateway:
         body = error.json_body if isinstance(error.json_body, dict) else {}
         told: Object = body.get("error") or {}
         if status in _NOT_BEGUN:
+            log.error("Stripe lets us do nothing", status=status, code=told.get("code"))
             return UnreachedError()
         if told.get("type") == "idempotency_error":
             # 409: another request is at it, and its answer is not known yet.

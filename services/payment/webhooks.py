@@ -38,6 +38,7 @@ class Event:
     create_time: datetime
     intent_id: str | None = None
     payment_id: UUID | None = None
+    tells_of_refunds: bool = False
     dispute: Mapping[str, Any] | None = None
 
 
@@ -108,6 +109,7 @@ def _about(event: Event, subject: Mapping[str, Any]) -> Event:
         event.create_time,
         intent_id=_text(intent),
         payment_id=_uuid(noted),
+        tells_of_refunds="refund" in event.type,
         dispute=_dispute(subject, _text(intent)) if kind == "dispute" else None,
     )
 

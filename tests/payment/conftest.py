@@ -46,7 +46,7 @@ def sandbox_started() -> Iterator[Sandbox]:
 @pytest_asyncio.fixture(scope="session")
 async def around() -> AsyncIterator[Around]:
     """The services that payments know, for the whole run."""
-    orders, users = Orders(), Users()
+    orders, users = Orders(), Users()  # type: ignore[abstract]
     server = await neighbours.serve(orders, users)
     yield Around(orders, users, server)
     await server.stop()
@@ -65,6 +65,7 @@ def settings(
         order_address=around.address,
         stripe_secret_key="sk_test_tests",
         stripe_webhook_secret="whsec_new,whsec_old",
+        repeat_seconds=2.0,
         stripe_base_url=sandbox_started.url,
         gateway_seconds=3.0,
         drain_seconds=0.5,

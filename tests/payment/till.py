@@ -81,9 +81,8 @@ class Till:
         by: Person | None = None,
         **more: Any,
     ) -> Payment:
-        request = ProcessPaymentRequest(
-            order_id=str(order.id), payment_method=f"pm_card_{card}", **more
-        )
+        fields = {"order_id": str(order.id), "payment_method": f"pm_card_{card}", **more}
+        request = ProcessPaymentRequest(**fields)
         return await self.payments.ProcessPayment(request, metadata=(by or self.customer)(key=key))
 
     async def confirm(self, payment: Payment, by: Person | None = None) -> Payment:
