@@ -68,6 +68,15 @@ class DataFolder:
         return self.path / "secrets" / "service"
 
     @property
+    def stripe(self) -> Path:
+        """What the Stripe sandbox remembers."""
+        return self.path / "stripe.sqlite"
+
+    @property
+    def stripe_webhook_secret(self) -> Path:
+        return self.path / "secrets" / "stripe-webhook"
+
+    @property
     def admin(self) -> Path:
         return self.path / "secrets" / "admin.json"
 
@@ -82,13 +91,15 @@ class DataFolder:
         write_secret(self.admin, json.dumps(asdict(admin)) + "\n")
 
     def prepare(self) -> None:
-        """Make what is missing: the folders, the first signing key, the services' secret."""
+        """Make what is missing: the folders, the first signing key, the secrets."""
         for folder in (self.path, self.keys, self.mailbox, self.path / "secrets"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not any(self.keys.glob("*.pem")):
             write_secret(self.keys / "1.pem", _signing_key())
         if not self.service_secret.exists():
             write_secret(self.service_secret, secrets.token_hex(32))
+        if not self.stripe_webhook_secret.exists():
+            write_secret(self.stripe_webhook_secret, f"whsec_{secrets.token_hex(32)}")
 
     def lock(self) -> TextIO:
         """Claim the folder while the answer stays open. Raises StartError if it is taken."""

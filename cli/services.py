@@ -11,6 +11,15 @@ from cli.probes import http_status, is_serving
 from cli.programs import Program
 from cli.topology import ALL_SERVICES, Topology
 
+# Any of these means that payments go to Stripe.
+STRIPE_KEYS = {
+    "STRIPE_SECRET_KEY",
+    "SHOP_STRIPE_SECRET_KEY",
+    "SHOP_PAYMENT_STRIPE_SECRET_KEY",
+}
+# The sandbox takes any test key.
+SANDBOX_KEY = "sk_test_sandbox"
+
 
 def service_program(
     service: str,
@@ -60,6 +69,8 @@ def service_environment(
         for name, value in environment.items()
         if not name.startswith(others) and "DATABASE_URL" not in name
     }
+    if service == "payment":
+        defaults |= _stripe(topology, folder, environment)
     addresses = {
         f"SHOP_{name.upper()}_ADDRESS": str(address) for name, address in topology.services.items()
     }
@@ -72,6 +83,54 @@ def service_environment(
             f"{own}LISTEN": str(topology.services[service]),
             f"{own}METRICS_LISTEN": str(topology.metrics[service]),
         }
+    )
+
+
+def uses_stripe(environment: Mapping[str, str]) -> bool:
+    """Whether payments go to Stripe itself, and not to the sandbox."""
+    return any(name.removesuffix("_FILE") in STRIPE_KEYS for name in environment)
+
+
+def _stripe(
+    topology: Topology, folder: DataFolder, environment: Mapping[str, str]
+) -> dict[str, str]:
+    """How payments reach Stripe: the real one by Stripe's own variables, else the sandbox."""
+    if uses_stripe(environment):
+        return {
+            f"SHOP_PAYMENT_{name}": environment[name]
+            for name in ("STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET")
+            if name in environment
+        }
+    return {
+        "SHOP_PAYMENT_STRIPE_SECRET_KEY": SANDBOX_KEY,
+        "SHOP_PAYMENT_STRIPE_WEBHOOK_SECRET_FILE": str(folder.stripe_webhook_secret),
+        "SHOP_PAYMENT_STRIPE_BASE_URL": f"http://{topology.stripe}",
+    }
+
+
+def stripe_program(
+    topology: Topology, folder: DataFolder, environment: Mapping[str, str]
+) -> Program:
+    """The Stripe sandbox, which tells the shop of its events through the edge."""
+
+    async def ready(pid: int) -> bool:
+        return await http_status(topology.stripe, "/_sandbox/health") == 200
+
+    return Program(
+        name="stripe",
+        command=[sys.executable, "-P", "-m", "sandbox.stripe"],
+        environment={
+            **{name: value for name, value in environment.items() if not name.startswith("SHOP_")},
+            "PYTHONUNBUFFERED": "1",
+            "STRIPE_SANDBOX_HOST": topology.stripe.host,
+            "STRIPE_SANDBOX_PORT": str(topology.stripe.port),
+            "STRIPE_SANDBOX_DATA": str(folder.stripe),
+            "STRIPE_SANDBOX_WEBHOOK_URL": f"http://{topology.edge}/api/payment/webhooks/stripe/",
+            "STRIPE_SANDBOX_WEBHOOK_SECRET": folder.stripe_webhook_secret.read_text().strip(),
+            "STRIPE_SANDBOX_LOG_FORMAT": "pretty",
+            "STRIPE_SANDBOX_LOG_LEVEL": "warning",
+        },
+        ready=ready,
     )
 
 

@@ -12,7 +12,7 @@ from cli.programs import StartError
 # Every service has a schema and a role of its own.
 ALL_SERVICES = ("users", "catalog", "cart", "order", "payment")
 # These are started, and have routes at the edge.
-SERVICES = ("users", "catalog", "cart", "order")
+SERVICES = ALL_SERVICES
 
 DEFAULT_PORT = 8000
 LOOPBACK = "127.0.0.1"
@@ -39,6 +39,7 @@ class Topology:
     edge: Address
     admin: Address
     postgres: Address
+    stripe: Address
     services: Mapping[str, Address]
     metrics: Mapping[str, Address]
 
@@ -71,6 +72,7 @@ def allocate(port: int, services: tuple[str, ...] = SERVICES) -> tuple[Topology,
         edge=address("the edge", 0),
         admin=address("Envoy's admin page", 9),
         postgres=address("Postgres", 20),
+        stripe=address("the Stripe sandbox", 6),
         services={name: address(name, numbers[name]) for name in services},
         metrics={name: address(f"{name}'s metrics", 10 + numbers[name]) for name in services},
     )

@@ -21,11 +21,11 @@ from cli.data_folder import Admin, DataFolder, write_secret
 from cli.database import Databases, databases_from, databases_of, ensure_database, without_password
 from cli.output import Output
 from cli.postgres import Cluster
-from cli.services import edge_program, service_program
+from cli.services import edge_program, service_program, stripe_program, uses_stripe
 from cli.supervisor import Supervisor
 from cli.topology import SERVICES, allocate
 
-POSTGRES, ENVOY = "postgres", "envoy"
+POSTGRES, ENVOY, STRIPE = "postgres", "envoy", "stripe"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -76,6 +76,8 @@ class Shop:
         if databases is None:
             databases = await self._start_postgres()
         await migrate.migrate(databases, SERVICES, self._say_migrated)
+        if not uses_stripe(os.environ):
+            supervisor.start(stripe_program(topology, folder, os.environ))
         for name in SERVICES:
             url = databases.services[name]
             supervisor.start(service_program(name, topology, folder, url, os.environ))
@@ -85,6 +87,8 @@ class Shop:
             await demo.load(folder, databases)
             folder.demo_wanted.unlink(missing_ok=True)
         await supervisor.wait_ready(*SERVICES)
+        if not uses_stripe(os.environ):
+            await supervisor.wait_ready(STRIPE)
         # Not earlier: it would meet services that are not there, count them as failing, and say so.
         supervisor.start(edge_program(topology, folder, os.environ))
         await supervisor.wait_ready(ENVOY)
@@ -96,7 +100,7 @@ class Shop:
         if self._supervisor.pid(ENVOY) is not None:
             await asyncio.to_thread(edge.drain, self.topology.admin)
         await self._supervisor.stop(*SERVICES)
-        await self._supervisor.stop(ENVOY)
+        await self._supervisor.stop(ENVOY, STRIPE)
         await self._supervisor.stop(POSTGRES)
 
     def kill(self) -> None:
@@ -132,6 +136,10 @@ class Shop:
         if databases.owner is not None:
             rows.append(("database", without_password(databases.owner)))
         rows.append(("mail", str(self._folder.mailbox)))
+        if uses_stripe(os.environ):
+            rows.append(("payments", "Stripe, as STRIPE_SECRET_KEY says"))
+        else:
+            rows.append(("payments", f"a Stripe sandbox, http://{topology.stripe}: no money moves"))
         if admin is not None:
             rows.append(("administrator", f"{admin.email}  password {admin.password}"))
         table = Table.grid(padding=(0, 2))

@@ -23,7 +23,7 @@ LISTED = [part for name in REQUIREMENTS for part in ("-r", name)]
 INPUTS = ["requirements-uv.txt", *REQUIREMENTS, "pyproject.toml", "tools/venv.py"]
 PIP_INSTALL = [str(VENV / "bin" / "python"), "-m", "pip", "install", "-qq"]
 EDITABLE = ["--no-deps", "--no-build-isolation", "--editable", "."]
-CODE = ["services", "cli", "generated", "migrations"]
+CODE = ["services", "cli", "sandbox", "generated", "migrations"]
 
 # What a user may have told pip, in uv's words. uv does not read pip's variables.
 UV_NAMES = {
