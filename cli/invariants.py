@@ -190,6 +190,55 @@ ORDER = (
         """,
     ),
 )
+PAYMENT = (
+    Invariant(
+        "no order has two payments under way or taken",
+        ("payment",),
+        """
+        SELECT order_id, array_agg(id) AS payments FROM payment.payments
+        WHERE status IN (1, 2, 3, 7, 8, 9) AND NOT give_back GROUP BY order_id HAVING count(*) > 1
+        """,
+    ),
+    Invariant(
+        "a payment's refunds add up to what it says is refunded, and is on its way",
+        ("payment",),
+        """
+        SELECT p.id, p.refunded, p.refund_pending, r.refunded AS done, r.pending
+        FROM payment.payments p
+        LEFT JOIN (
+            SELECT payment_id,
+                coalesce(sum(amount) FILTER (WHERE status = 2), 0) AS refunded,
+                coalesce(sum(amount) FILTER (WHERE status = 1), 0) AS pending
+            FROM payment.refunds GROUP BY payment_id
+        ) r ON r.payment_id = p.id
+        WHERE (p.refunded, p.refund_pending)
+            IS DISTINCT FROM (coalesce(r.refunded, 0), coalesce(r.pending, 0))
+        """,
+    ),
+    Invariant(
+        "what was taken belongs to an order that is paid, or goes back",
+        ("payment", "order"),
+        f"""
+        SELECT p.id, p.order_id, p.status, o.status AS order_status
+        FROM payment.payments p LEFT JOIN "order".orders o ON o.id = p.order_id
+        WHERE p.captured > p.refunded + p.refund_pending AND NOT p.give_back
+          AND p.update_time < now() - {AT_REST}
+          AND (o.payment_id IS DISTINCT FROM p.id OR o.status IN (1, 2, 7))
+        """,
+    ),
+    Invariant(
+        "a paid order's payment took its total, and gave back what the order says",
+        ("payment", "order"),
+        f"""
+        SELECT o.id, o.total, o.refunded_total, p.captured, p.refunded
+        FROM "order".orders o LEFT JOIN payment.payments p ON p.id = o.payment_id
+        WHERE o.status IN (3, 4, 5, 6, 8, 9) AND o.total > 0
+          AND o.update_time < now() - {AT_REST}
+          AND p.update_time < now() - {AT_REST}
+          AND (p.captured, p.refunded) IS DISTINCT FROM (o.total, o.refunded_total)
+        """,
+    ),
+)
 
 
 def _outbox(schema: str) -> Invariant:
@@ -218,4 +267,11 @@ USERS = (
     ),
 )
 
-INVARIANTS = (*USERS, _outbox("users"), *CATALOG, *CART, *ORDER, _outbox("order"))
+INVARIANTS = (
+    *USERS,
+    *CATALOG,
+    *CART,
+    *ORDER,
+    *PAYMENT,
+    *(_outbox(schema) for schema in ("users", "order", "payment")),
+)
