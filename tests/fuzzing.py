@@ -224,9 +224,15 @@ async def ask(
     """Make a call with a request as it is, which need not be one."""
     service = method.containing_service
     assert service is not None
-    call: Any = channel.unary_unary(f"/{service.full_name}/{method.name}")
+    path = f"/{service.full_name}/{method.name}"
+    call: Any = channel.unary_stream(path) if method.server_streaming else channel.unary_unary(path)
     try:
-        await call(request, metadata=metadata, timeout=10)
+        if method.server_streaming:
+            stream = call(request, metadata=metadata, timeout=10)
+            await stream.read()
+            stream.cancel()
+        else:
+            await call(request, metadata=metadata, timeout=10)
     except grpc.aio.AioRpcError as error:
         trailing = " ".join(
             value.decode("latin-1") if isinstance(value, bytes) else str(value)

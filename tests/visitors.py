@@ -193,7 +193,9 @@ class Shop:
     async def _settled(self) -> None:
         """Wait until what has to be done later has been done."""
         async with asyncio.timeout(10):
-            while await self.database.fetchval("SELECT EXISTS (SELECT FROM users.outbox)"):
+            while await self.database.fetchval(
+                'SELECT EXISTS (SELECT FROM users.outbox UNION ALL SELECT FROM "order".outbox)'
+            ):
                 await asyncio.sleep(0.02)
 
 

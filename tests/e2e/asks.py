@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+import string
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -13,9 +15,12 @@ from google.protobuf.message_factory import GetMessageClass
 
 from cli.topology import SERVICES
 from services.kit.ids import uuid7
-from shop.catalog.v1 import catalog_pb2, stock_pb2  # noqa: F401  known by name below
+from shop.cart.v1 import cart_pb2, checkout_pb2  # noqa: F401  known by name below
+from shop.catalog.v1 import catalog_pb2, stock_pb2  # noqa: F401  likewise
+from shop.order.v1 import order_pb2, rate_pb2, settlement_pb2  # noqa: F401  likewise
 from shop.users.v1 import session_pb2, users_pb2  # noqa: F401  likewise
 from tests.contract import DESCRIPTORS, Method, load
+from tests.e2e.streams import first_event
 from tests.running import refusal_of
 from tests.visitors import PASSWORD, Person, Shop, Visitor, answered, euros, new_address
 
@@ -23,11 +28,13 @@ Fields = dict[str, Any]
 Make = Callable[[Shop, Person], Awaitable[Fields]]
 
 CONTRACT = load(DESCRIPTORS.read_bytes())
-OF_THIS_ISSUE = [m for m in CONTRACT.methods if m.service.split(".")[1] in SERVICES]
-PUBLIC = [method for method in OF_THIS_ISSUE if list(method.bindings())]
-INTERNAL = [method for method in OF_THIS_ISSUE if not list(method.bindings())]
+STARTED = [m for m in CONTRACT.methods if m.service.split(".")[1] in SERVICES]
+PUBLIC = [method for method in STARTED if list(method.bindings())]
+INTERNAL = [method for method in STARTED if not list(method.bindings())]
 
 POSTAL = {"region_code": "GB", "address_lines": ["1 Byron Row"]}
+# Each rate needs a country of its own. Nothing is sent to these.
+_COUNTRIES = map("".join, itertools.product("OQRXYZ", string.ascii_uppercase))
 
 
 async def _new_user(shop: Shop, owner: Person) -> Fields:
@@ -97,6 +104,47 @@ async def _category(shop: Shop, owner: Person) -> Fields:
     return {"id": answered(await shop.staff.post("/api/categories/", new), 201)["id"]}
 
 
+async def _added(shop: Shop, owner: Person) -> Fields:
+    return {"product_id": (await shop.new_product())["id"], "quantity": 1}
+
+
+async def _item(shop: Shop, owner: Person) -> Fields:
+    cart = answered(await owner.post("/api/cart/items/", await _added(shop, owner)))
+    return {"id": cart["items"][-1]["id"]}
+
+
+async def _guests_cart(shop: Shop, owner: Person) -> Fields:
+    cart = answered(await shop.nobody.post("/api/cart/items/", await _added(shop, owner)))
+    return {"cart_token": cart["cart_token"]}
+
+
+async def _new_order(shop: Shop, owner: Person) -> Fields:
+    return {"items": [await _added(shop, owner)], "shipping_address": POSTAL}
+
+
+async def _order(shop: Shop, owner: Person) -> Fields:
+    new = await _new_order(shop, owner)
+    return {"id": answered(await owner.post("/api/orders/", new), 201)["id"]}
+
+
+async def _new_shipping_rate(shop: Shop, owner: Person) -> Fields:
+    return {"region_code": next(_COUNTRIES), "price": euros(5)}
+
+
+async def _new_tax_rate(shop: Shop, owner: Person) -> Fields:
+    return {"region_code": next(_COUNTRIES), "rate_ppm": 190_000}
+
+
+async def _shipping_rate(shop: Shop, owner: Person) -> Fields:
+    new = await _new_shipping_rate(shop, owner)
+    return {"id": answered(await shop.staff.post("/api/shipping-rates/", new), 201)["id"]}
+
+
+async def _tax_rate(shop: Shop, owner: Person) -> Fields:
+    new = await _new_tax_rate(shop, owner)
+    return {"id": answered(await shop.staff.post("/api/tax-rates/", new), 201)["id"]}
+
+
 def _and(make: Make, **more: Any) -> Make:
     async def made(shop: Shop, owner: Person) -> Fields:
         return await make(shop, owner) | more
@@ -142,6 +190,28 @@ REQUESTS: dict[str, Make] = {
     "shop.catalog.v1.CatalogService.DeleteCategory": _category,
     "shop.catalog.v1.CatalogService.AdjustStock": _and(_stock, change=1, reason="RESTOCK"),
     "shop.catalog.v1.CatalogService.ListStockMovements": _stock,
+    "shop.cart.v1.CartService.GetCart": _nothing,
+    "shop.cart.v1.CartService.AddItem": _added,
+    "shop.cart.v1.CartService.UpdateItem": _and(_item, quantity=2),
+    "shop.cart.v1.CartService.RemoveItem": _item,
+    "shop.cart.v1.CartService.ClearCart": _nothing,
+    "shop.cart.v1.CartService.MergeCart": _guests_cart,
+    "shop.order.v1.OrderService.CreateOrder": _new_order,
+    "shop.order.v1.OrderService.GetOrder": _order,
+    "shop.order.v1.OrderService.UpdateOrder": _and(_order, status="CANCELLED"),
+    "shop.order.v1.OrderService.ListOrders": _and(_nothing, page_size=1),
+    "shop.order.v1.OrderService.ListUserOrders": _of_the_owner,
+    "shop.order.v1.OrderService.CancelOrder": _order,
+    "shop.order.v1.OrderService.ListOrderEvents": _order,
+    "shop.order.v1.OrderService.WatchOrder": _order,
+    "shop.order.v1.RateService.ListShippingRates": _and(_nothing, page_size=1),
+    "shop.order.v1.RateService.CreateShippingRate": _new_shipping_rate,
+    "shop.order.v1.RateService.UpdateShippingRate": _and(_shipping_rate, price=euros(6)),
+    "shop.order.v1.RateService.DeleteShippingRate": _shipping_rate,
+    "shop.order.v1.RateService.ListTaxRates": _and(_nothing, page_size=1),
+    "shop.order.v1.RateService.CreateTaxRate": _new_tax_rate,
+    "shop.order.v1.RateService.UpdateTaxRate": _and(_tax_rate, rate_ppm=70_000),
+    "shop.order.v1.RateService.DeleteTaxRate": _tax_rate,
 }
 # What somebody gets who is let in, where the request above is not quite good.
 LET_IN = {
@@ -163,6 +233,8 @@ async def ask_rest(
     verb, template, body = binding
     rest = dict(fields)
     path = re.sub(r"\{(\w+)\}", lambda found: str(rest.pop(found[1])), template) + slash
+    if path.rstrip("/").endswith("/watch"):
+        return await first_event(who, path, rest, headers)
     if body:
         return await who.call(verb.upper(), path, rest, headers=headers)
     return await who.call(verb.upper(), path, query=rest, headers=headers)
@@ -174,10 +246,18 @@ async def ask_grpc(
     """Make a request natively; the reason of the refusal, or nothing when it was answered."""
     service, _, name = method.name.rpartition(".")
     found = descriptor_pool.Default().FindMethodByName(method.name)
-    call: Any = channel.unary_unary(f"/{service}/{name}")
     message = json_format.ParseDict(fields, GetMessageClass(found.input_type)())
+    asked = message.SerializeToString()
+    signed = tuple(metadata.items())
+    call: Any
     try:
-        await call(message.SerializeToString(), metadata=tuple(metadata.items()), timeout=5)
+        if method.proto.server_streaming:
+            call = channel.unary_stream(f"/{service}/{name}")(asked, metadata=signed, timeout=5)
+            await call.read()
+            call.cancel()
+        else:
+            call = channel.unary_unary(f"/{service}/{name}")
+            await call(asked, metadata=signed, timeout=5)
     except grpc.aio.AioRpcError as error:
         return refusal_of(error).reason
     return ""

@@ -66,21 +66,25 @@ async def type_in(block: str) -> list[Any]:
 
 
 async def test_rest(demo: Shop) -> None:
-    lamps, user, me = await type_in(here(blocks("sh")[0], demo))
+    # One after the other in one terminal: what is ordered, is ordered with the token from above.
+    lamps, user, me, cart, order = await type_in(here("".join(blocks("sh")[:2]), demo))
     assert "lamp" in lamps["products"][0]["name"].lower()
     assert me == user
     assert me["full_name"] == "Ada"
+    assert (cart["user_id"], cart["item_count"]) == (user["id"], 2)
+    assert (order["user_id"], order["cart_id"]) == (user["id"], cart["id"])
+    assert order["status"] == "AWAITING_PAYMENT"
 
 
 async def test_grpc_by_reflection(demo: Shop) -> None:
-    (page,) = await type_in(here(blocks("sh")[1], demo))
+    (page,) = await type_in(here(blocks("sh")[2], demo))
     prices = [int(product["price"].get("units", 0)) for product in page["products"]]
     assert len(prices) == 3
     assert prices == sorted(prices)
 
 
 async def test_grpc_through_the_edge_as_it_says_below(demo: Shop) -> None:
-    block = blocks("sh")[1]
+    block = blocks("sh")[2]
     assert "add `--schema generated/shop.binpb` and take port 8000" in README
     changed = block.replace("buf curl", "buf curl --schema generated/shop.binpb")
     (page,) = await type_in(here(changed.replace(":8002/", ":8000/"), demo))
