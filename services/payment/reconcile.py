@@ -118,10 +118,9 @@ class Reconciler:
 
     async def _tend(self, payment: Row) -> Row:
         """Bring a payment as far as it can be brought now. Raises GatewayError."""
-        captured = payment["captured"] > 0
-        if not captured and (payment["status"] != rules.CANCELLED):
+        if not payment["captured"] and payment["status"] != rules.CANCELLED:
             payment = await self._inquiries.ask(payment)
-        if captured or payment["refund_pending"]:
+        if payment["captured"]:  # what was captured just now may have been given back already
             payment = await self._refunds.tend(payment)
         return payment
 

@@ -79,11 +79,14 @@ class Till:
         *,
         key: str = "",
         by: Person | None = None,
+        patience: float | None = None,
         **more: Any,
     ) -> Payment:
+        """Pay with a test card; `more` are fields of the request."""
         fields = {"order_id": str(order.id), "payment_method": f"pm_card_{card}", **more}
         request = ProcessPaymentRequest(**fields)
-        return await self.payments.ProcessPayment(request, metadata=(by or self.customer)(key=key))
+        metadata = (by or self.customer)(key=key)
+        return await self.payments.ProcessPayment(request, metadata=metadata, timeout=patience)
 
     async def confirm(self, payment: Payment, by: Person | None = None) -> Payment:
         request = ConfirmPaymentRequest(id=payment.id)
