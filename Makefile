@@ -11,7 +11,7 @@ WORKERS ?= 2
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: up test lint protos bench requirements help
+.PHONY: up test lint protos bench chaos requirements help
 
 up: $(READY)  ## start the shop: Postgres, services, Envoy (make up ARGS="--port 9000")
 	@exec $(BIN)/shop up $(ARGS)
@@ -35,6 +35,9 @@ protos: $(READY)  ## regenerate generated/ from protos/
 
 bench: $(READY)  ## load the shop and print ratios
 	@exec $(BIN)/python -m bench $(ARGS)
+
+chaos: $(READY)  ## kill and stop parts of a shop under load (make chaos ARGS="--seconds 600 --seed 7")
+	@exec $(BIN)/python -m tests.chaos $(ARGS)
 
 requirements: $(READY)  ## pin requirements*.in anew (make requirements ARGS=--upgrade)
 	@for name in requirements-uv requirements requirements-dev; do \
