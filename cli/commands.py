@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import typer
 from rich.console import Console
@@ -26,6 +27,15 @@ from cli.database import Databases, databases_from, databases_of, ensure_databas
 from cli.postgres import Cluster, serve
 from cli.programs import StartError
 from cli.topology import free_port
+
+
+class Wanted(NamedTuple):
+    """How many of each `shop seed` is to add."""
+
+    products: int = 0
+    users: int = 0
+    carts: int = 0
+    orders: int = 0
 
 
 async def migrate(data: Path, only: tuple[str, ...]) -> None:
@@ -63,19 +73,13 @@ async def write_migration(data: Path, only: tuple[str, ...], title: str) -> None
     typer.echo(f"Wrote {path}: read it before you run it.")
 
 
-async def seed(data: Path, count: int, seed: str = "") -> None:
-    """Load products, with a bar that shows how far it is; without a `seed`, others each time."""
-    from cli import catalogue
-    from cli.seed import load, refresh_statistics
+async def seed(data: Path, wanted: Wanted, seed: str = "") -> None:
+    """Load made-up data, with bars that show how far it is; without a `seed`, others each time."""
+    from cli.seed_shop import load
 
-    items = catalogue.made_up_items(count, seed=seed or secrets.token_hex(3))
     async with open_databases(data) as databases:
-        await migrations.migrate(databases, ["catalog"])
-        url = databases.services["catalog"]
         with progress() as bar:
-            task = bar.add_task("Loading products", total=count)
-            await load(url, items, lambda more: bar.advance(task, more))
-        await refresh_statistics(databases.owner or url)
+            await load(databases, wanted, seed or secrets.token_hex(3), bar)
 
 
 async def verify(data: Path) -> bool:

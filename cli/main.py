@@ -93,19 +93,37 @@ def migrate(
 
 @app.command()
 def seed(
-    products: Annotated[int, typer.Option(min=1, max=10_000_000, help="How many to add.")] = 1000,
+    products: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=10_000_000,
+            help="How many to add.",
+            show_default="1000 when nothing else is asked for",
+        ),
+    ] = None,
+    users: Annotated[
+        int,
+        typer.Option(min=0, max=10_000_000, help="Customers, whose password nobody knows."),
+    ] = 0,
+    carts: Annotated[int, typer.Option(min=0, max=10_000_000, help="Filled carts.")] = 0,
+    orders: Annotated[
+        int, typer.Option(min=0, max=10_000_000, help="Orders of the newest customers.")
+    ] = 0,
     chosen_seed: Annotated[
         str,
         typer.Option("--seed", help="a-z and 0-9: the same once more, in another shop. [random]"),
     ] = "",
     data: DataOption = DEFAULT_DATA,
 ) -> None:
-    """Fill the catalogue with made-up products."""
+    """Fill the shop with made-up products, customers, carts and orders."""
     from cli import commands
 
     if chosen_seed and not re.fullmatch("[a-z0-9]{1,12}", chosen_seed):
         raise typer.BadParameter("A seed is 1 to 12 lower-case letters and digits.")
-    run(commands.seed(data, products, chosen_seed))
+    if products is None:
+        products = 0 if users or carts or orders else 1000
+    run(commands.seed(data, commands.Wanted(products, users, carts, orders), chosen_seed))
 
 
 @app.command()
