@@ -194,7 +194,8 @@ class Shop:
         """Wait until what has to be done later has been done."""
         async with asyncio.timeout(10):
             while await self.database.fetchval(
-                'SELECT EXISTS (SELECT FROM users.outbox UNION ALL SELECT FROM "order".outbox)'
+                'SELECT EXISTS (SELECT FROM users.outbox UNION ALL SELECT FROM "order".outbox'
+                " UNION ALL SELECT FROM payment.outbox)"
             ):
                 await asyncio.sleep(0.02)
 

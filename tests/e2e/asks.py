@@ -18,6 +18,7 @@ from services.kit.ids import uuid7
 from shop.cart.v1 import cart_pb2, checkout_pb2  # noqa: F401  known by name below
 from shop.catalog.v1 import catalog_pb2, stock_pb2  # noqa: F401  likewise
 from shop.order.v1 import order_pb2, rate_pb2, settlement_pb2  # noqa: F401  likewise
+from shop.payment.v1 import closure_pb2, payment_pb2  # noqa: F401  likewise
 from shop.users.v1 import session_pb2, users_pb2  # noqa: F401  likewise
 from tests.contract import DESCRIPTORS, Method, load
 from tests.e2e.streams import first_event
@@ -127,6 +128,20 @@ async def _order(shop: Shop, owner: Person) -> Fields:
     return {"id": answered(await owner.post("/api/orders/", new), 201)["id"]}
 
 
+async def _new_payment(shop: Shop, owner: Person) -> Fields:
+    order = await _order(shop, owner)
+    return {"order_id": order["id"], "payment_method": "pm_card_visa"}
+
+
+async def _payment(shop: Shop, owner: Person) -> Fields:
+    new = await _new_payment(shop, owner)
+    return {"id": answered(await owner.post("/api/payment/", new))["id"]}
+
+
+async def _payments(shop: Shop, owner: Person) -> Fields:
+    return {"order_id": (await _new_payment(shop, owner))["order_id"]}
+
+
 async def _new_shipping_rate(shop: Shop, owner: Person) -> Fields:
     return {"region_code": next(_COUNTRIES), "price": euros(5)}
 
@@ -204,6 +219,12 @@ REQUESTS: dict[str, Make] = {
     "shop.order.v1.OrderService.CancelOrder": _order,
     "shop.order.v1.OrderService.ListOrderEvents": _order,
     "shop.order.v1.OrderService.WatchOrder": _order,
+    "shop.payment.v1.PaymentService.ProcessPayment": _new_payment,
+    "shop.payment.v1.PaymentService.GetPayment": _payment,
+    "shop.payment.v1.PaymentService.ListPayments": _payments,
+    "shop.payment.v1.PaymentService.ConfirmPayment": _payment,
+    "shop.payment.v1.PaymentService.RefundPayment": _payment,
+    "shop.payment.v1.PaymentService.HandleStripeWebhook": _nothing,
     "shop.order.v1.RateService.ListShippingRates": _and(_nothing, page_size=1),
     "shop.order.v1.RateService.CreateShippingRate": _new_shipping_rate,
     "shop.order.v1.RateService.UpdateShippingRate": _and(_shipping_rate, price=euros(6)),
@@ -218,6 +239,7 @@ LET_IN = {
     "shop.users.v1.UserService.ChangePassword": "PASSWORD_INCORRECT",
     "shop.users.v1.AuthService.ConfirmPasswordReset": "MAIL_TOKEN_INVALID",
     "shop.users.v1.AuthService.VerifyEmail": "MAIL_TOKEN_INVALID",
+    "shop.payment.v1.PaymentService.HandleStripeWebhook": "WEBHOOK_SIGNATURE_INVALID",
 }
 
 

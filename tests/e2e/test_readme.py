@@ -67,13 +67,14 @@ async def type_in(block: str) -> list[Any]:
 
 async def test_rest(demo: Shop) -> None:
     # One after the other in one terminal: what is ordered, is ordered with the token from above.
-    lamps, user, me, cart, order = await type_in(here("".join(blocks("sh")[:2]), demo))
+    lamps, user, me, cart, payment, order = await type_in(here("".join(blocks("sh")[:2]), demo))
     assert "lamp" in lamps["products"][0]["name"].lower()
     assert me == user
     assert me["full_name"] == "Ada"
     assert (cart["user_id"], cart["item_count"]) == (user["id"], 2)
     assert (order["user_id"], order["cart_id"]) == (user["id"], cart["id"])
-    assert order["status"] == "AWAITING_PAYMENT"
+    assert (payment["order_id"], payment["status"]) == (order["id"], "SUCCEEDED")
+    assert payment["amount"] == order["total"]
 
 
 async def test_grpc_by_reflection(demo: Shop) -> None:
