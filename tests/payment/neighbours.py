@@ -40,6 +40,12 @@ class Sold:
     refunded: dict[str, int] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
 
+    def heed_refunds(self) -> None:
+        """Take the status that what was given back of its payment leads to."""
+        back = self.refunded.get(self.payment_id, 0)
+        if back and self.status != Order.CANCELLED:
+            self.status = Order.REFUNDED if back == self.total else Order.PARTIALLY_REFUNDED
+
 
 class Orders(order_pb2_grpc.OrderServiceServicer, settlement_pb2_grpc.SettlementServiceServicer):
     """The rules of the order service, without stock, carts and mails."""
@@ -72,12 +78,14 @@ class Orders(order_pb2_grpc.OrderServiceServicer, settlement_pb2_grpc.Settlement
         amount = to_minor(request.amount, "amount")
         if (amount, request.amount.currency_code) != (order.total, order.currency):
             raise errors.failed_precondition(reason_pb2.REASON_AMOUNT_MISMATCH, "Another total.")
-        waits = order.status == Order.AWAITING_PAYMENT
+        back = order.refunded.get(request.payment_id, 0)
+        waits = order.status == Order.AWAITING_PAYMENT and back < order.total
         outcome = order.outcomes.setdefault(
             request.payment_id, MarkPaidResponse.ACCEPTED if waits else MarkPaidResponse.REFUND
         )
         if waits:
             order.status, order.payment_id = Order.PAID, request.payment_id
+            order.heed_refunds()  # of which it may have heard before
         return MarkPaidResponse(outcome=outcome)
 
     async def MarkPaymentFailed(
@@ -94,9 +102,7 @@ class Orders(order_pb2_grpc.OrderServiceServicer, settlement_pb2_grpc.Settlement
         order = self._get(request.order_id)
         told = to_minor(request.refunded_total, "refunded_total")
         order.refunded[request.payment_id] = max(told, order.refunded.get(request.payment_id, 0))
-        if order.payment_id == request.payment_id and order.status != Order.CANCELLED:
-            whole = order.refunded[request.payment_id] == order.total
-            order.status = Order.REFUNDED if whole else Order.PARTIALLY_REFUNDED
+        order.heed_refunds()
         return Empty()
 
     def _get(self, id: str) -> Sold:

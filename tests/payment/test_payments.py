@@ -176,9 +176,8 @@ class TestKeys:
     async def test_another_body_is_refused_without_effect(self, till: Till) -> None:
         order, other = till.sell(), till.sell()
         await till.pay(order, key="one")
-        for body in ({"card": "mastercard"}, {"return_url": "https://shop.example/"}):
-            with refused(StatusCode.FAILED_PRECONDITION, "IDEMPOTENCY_KEY_REUSED"):
-                await till.pay(order, key="one", **body)
+        with refused(StatusCode.FAILED_PRECONDITION, "IDEMPOTENCY_KEY_REUSED"):
+            await till.pay(order, "mastercard", key="one")
         with refused(StatusCode.FAILED_PRECONDITION, "IDEMPOTENCY_KEY_REUSED"):
             await till.pay(other, key="one")
         assert len(till.intents()) == 1

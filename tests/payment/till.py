@@ -34,6 +34,10 @@ from tests.payment.neighbours import Orders, Sold, Users
 from tests.sandbox.running import Sandbox
 
 PATIENCE_SECONDS = 20.0
+IS_QUIET = """
+    SELECT NOT EXISTS (SELECT FROM payment.payments WHERE check_time IS NOT NULL)
+        AND NOT EXISTS (SELECT FROM payment.outbox)
+"""
 
 
 @dataclass(frozen=True)
@@ -120,16 +124,7 @@ class Till:
 
     def events(self) -> list[dict[str, Any]]:
         """What Stripe has to tell, oldest first."""
-        found: list[dict[str, Any]] = []
-        more, params = True, {"limit": "100"}
-        while more:
-            answer = self.stripe.http.get(
-                "/v1/events", params=params, headers={"authorization": "Bearer sk_test_tests"}
-            ).json()
-            found += answer["data"]
-            more = answer["has_more"]
-            params["starting_after"] = found[-1]["id"] if found else ""
-        return found[::-1]
+        return self._listed("/v1/events")[::-1]
 
     async def tell(self, event: dict[str, Any], **how: Any) -> None:
         """Send an event as Stripe does."""
@@ -163,6 +158,10 @@ class Till:
 
     def repayments(self) -> list[dict[str, Any]]:
         return self._listed("/v1/refunds")
+
+    def given_back(self) -> int:
+        """The sum of all refunds at Stripe, in its minor units."""
+        return sum(int(each["amount"]) for each in self.repayments())
 
     def _listed(self, path: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
@@ -205,12 +204,7 @@ class Till:
         """Wait until nothing is open: no payment to be looked at, nothing to be told."""
 
         async def quiet() -> bool:
-            return bool(
-                await self.connection.fetchval(
-                    "SELECT NOT EXISTS (SELECT FROM payment.payments WHERE check_time IS NOT NULL)"
-                    " AND NOT EXISTS (SELECT FROM payment.outbox)"
-                )
-            )
+            return bool(await self.connection.fetchval(IS_QUIET))
 
         await self.until(quiet, "nothing is open")
 
