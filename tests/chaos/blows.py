@@ -19,7 +19,7 @@ from tests.shop import Process, Ready, ShopUp
 
 POSTGRES, ENVOY = "postgres", "envoy"
 SECONDS_BETWEEN = (5.0, 15.0)
-POSTGRES_EVERY = 60.0
+POSTGRES_FIRST, POSTGRES_EVERY = 30.0, 60.0
 STOPPED_SECONDS = (1.0, 20.0)
 STOPPED_SHARE = 0.25
 HEALTHY_WITHIN = 60.0
@@ -48,10 +48,10 @@ class Healed:
 
 def plan(chance: random.Random, seconds: float) -> list[Blow]:
     """Blows over so many seconds, in their order. The same for the same seed."""
-    blows = [
-        Blow(at * POSTGRES_EVERY, POSTGRES) for at in range(1, int(seconds / POSTGRES_EVERY) + 1)
-    ]
-    blows = [blow for blow in blows if blow.at < seconds]
+    blows, at = [], POSTGRES_FIRST
+    while at < seconds:
+        blows.append(Blow(at, POSTGRES))
+        at += POSTGRES_EVERY
     at = chance.uniform(*SECONDS_BETWEEN)
     while at < seconds:
         stopped = chance.uniform(*STOPPED_SECONDS) if chance.random() < STOPPED_SHARE else 0.0

@@ -13,7 +13,7 @@ import grpc
 import httpx
 
 from services.kit.ids import uuid7
-from tests.visitors import Visitor
+from tests.visitors import Person, Visitor
 
 # A write is repeated with its key until it is decided. Longer than any blow, and what follows it.
 PATIENCE_SECONDS = 90.0
@@ -31,6 +31,8 @@ PASSING = {
     "RATE_LIMITED",
     "TRANSACTION_CONFLICT",
 }
+# For good, and rightly so.
+RIGHTLY = {"CART_EMPTY", "OUT_OF_STOCK", "STATUS_CHANGE_FORBIDDEN"}
 PASSING_CODES = {
     grpc.StatusCode.ABORTED,
     grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -82,9 +84,13 @@ class Ledger:
                 self.decided[f"{verb} {_shape(path)}"] += 1
                 found: dict[str, Any] = answer.json()
                 return found
-            if refusal not in PASSING:
-                if answer is None or answer.is_server_error:
-                    self.problems.append(f"{verb} {path} was answered with {refusal}")
+            if refusal in RIGHTLY:
+                return None
+            if refusal == "TOKEN_EXPIRED" and isinstance(who, Person):
+                await self._sign_in(who)
+            elif refusal not in PASSING:
+                said = answer.text if answer is not None else ""
+                self.problems.append(f"{verb} {path} {body} was answered with {refusal}: {said}")
                 return None
             await asyncio.sleep(PAUSE_SECONDS)
         self.problems.append(f"{verb} {path} was not decided in time; at last: {refusal}")
@@ -112,7 +118,11 @@ class Ledger:
         """What is there, read until it is answered; empty with a problem when it is not."""
         until = time.monotonic() + PATIENCE_SECONDS
         answer = await self.ask(who, "GET", path)
-        while why_not(answer) in PASSING and time.monotonic() < until:
+        while (refusal := why_not(answer)) in PASSING | {"TOKEN_EXPIRED"}:
+            if time.monotonic() > until:
+                break
+            if refusal == "TOKEN_EXPIRED" and isinstance(who, Person):
+                await self._sign_in(who)
             await asyncio.sleep(PAUSE_SECONDS)
             answer = await self.ask(who, "GET", path)
         if answer is None or not answer.is_success:
@@ -120,6 +130,12 @@ class Ledger:
             return {}
         found: dict[str, Any] = answer.json()
         return found
+
+    async def _sign_in(self, who: Person) -> None:
+        """Have somebody go on with a new access token."""
+        names = {"email": who.email, "password": who.password}
+        grant = await self.write(Visitor(who.http), "POST", "/api/auth/login/", names)
+        who.token = grant["access_token"] if grant is not None else who.token
 
     def check(self, holds: bool, otherwise: str) -> None:
         """Take note of a broken promise, unless it holds."""
