@@ -15,7 +15,7 @@ from grpc.aio import AioRpcError
 
 from services.kit import call, clients, errors, ids
 from services.kit.call import Claim
-from services.kit.db import Database, Row
+from services.kit.db import Database
 from services.kit.money import to_minor
 from services.order import messages, rules, store
 from shop.cart.v1 import cart_pb2, checkout_pb2, checkout_pb2_grpc
@@ -83,9 +83,11 @@ class Basket:
             "expected_currency": expected_currency,
         }
 
-    async def clear(self, order: Row) -> None:
-        """Take what a paid order (with its lines) holds out of the cart that it came from."""
-        if order["cart_id"] is None or order["cart_cleared"]:
+    async def clear(self, order_id: UUID) -> None:
+        """Take what a paid order holds out of the cart that it came from."""
+        async with self._db.connection() as connection:
+            order = await store.find(connection, order_id)
+        if order is None or not rules.holds_paid_cart(order):
             return
         pieces: Counter[str] = Counter()
         for line in order["lines"]:

@@ -21,6 +21,7 @@ from grpc import StatusCode
 from grpc.aio import AioRpcError
 
 from services.kit import call, clients, failures
+from services.kit.call import Claim
 from services.kit.db import Connection, Database, Row
 from services.kit.errors import ServiceError
 from services.kit.money import to_minor
@@ -72,18 +73,29 @@ class Checkout:
     async def create(self, request: order_pb2.CreateOrderRequest) -> Row:
         """The order that a request makes, or has made before. Raises what CreateOrder may."""
         claim = call.current().claim
-        if claim is not None:
-            async with self._db.connection() as connection:
-                made = await store.find_by_key(connection, call.user_id(), claim.key)
-            if made is not None:
-                rules.check_same_request(made, claim.fingerprint)
-                return await self.finish(made)
         for _ in range(ATTEMPTS):
-            draft = await self._basket.draft(request, claim, self._payment_time + GRACE)
-            order = await self._begin(draft)
-            if order is not None:
+            order = await self._made_before(claim)
+            if order is None:
+                draft = await self._basket.draft(request, claim, self._payment_time + GRACE)
+                order = await self._begin(draft)
+            if order is None:
+                continue
+            try:
                 return await self.finish(order)
+            except ServiceError as refusal:
+                if refusal.code is not StatusCode.ABORTED:
+                    raise  # else another call has given the order up: make it anew
         raise _conflict()
+
+    async def _made_before(self, claim: Claim | None) -> Row | None:
+        """The order that the same key has made. Raises IDEMPOTENCY_KEY_REUSED."""
+        if claim is None:
+            return None
+        async with self._db.connection() as connection:
+            order = await store.find_by_key(connection, call.user_id(), claim.key)
+        if order is not None:
+            rules.check_same_request(order, claim.fingerprint)
+        return order
 
     async def _begin(self, draft: dict[str, Any]) -> Row | None:
         """Write the order, or find the one of the same key or the same cart.
@@ -100,7 +112,7 @@ class Checkout:
         if cancelled is not None:
             await self._release(cancelled)
         else:
-            await self._basket.clear(order)
+            await self._basket.clear(order["id"])
         return None
 
     async def _other(self, tx: Connection, draft: dict[str, Any]) -> Row | None:

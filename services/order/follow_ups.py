@@ -134,11 +134,12 @@ class FollowUps:
 
     async def clear_cart(self, payload: bytes) -> None:
         """Take what was ordered out of the cart that it came from."""
-        await self._basket.clear(await self._read(payload))
+        await self._basket.clear(UUID(bytes=payload))
 
     async def confirm(self, payload: bytes) -> None:
         """Tell the customer what they have bought."""
-        order = await self._read(payload)
+        async with self._db.connection() as connection:
+            order = await store.get(connection, UUID(bytes=payload))
         name = f"order-{order['id']}"
         await self._delivery.send(confirmation.compose(order, self._letterhead), name=name)
 
@@ -150,7 +151,3 @@ class FollowUps:
             await self._closures.CloseOrder(
                 closure_pb2.CloseOrderRequest(order_id=order_id, note=note)
             )
-
-    async def _read(self, payload: bytes) -> Row:
-        async with self._db.connection() as connection:
-            return await store.get(connection, UUID(bytes=payload))

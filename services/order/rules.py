@@ -116,6 +116,14 @@ def check_changes(changes: Mapping[str, Any]) -> None:
         raise errors.invalid_field("status", "cannot be cleared")
 
 
+def holds_paid_cart(order: Fields) -> bool:
+    """Whether what an order holds is still to be taken out of its cart."""
+    over = (PENDING, AWAITING_PAYMENT, CANCELLED)
+    return (
+        order["cart_id"] is not None and not order["cart_cleared"] and order["status"] not in over
+    )
+
+
 def is_final(order: Fields) -> bool:
     """Whether nothing can happen to an order any more."""
     if order["status"] == CANCELLED:

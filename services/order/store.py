@@ -7,7 +7,6 @@ transaction holds two orders, and none waits for another service.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -17,7 +16,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, aggregate_order_by, ins
 from services.kit import errors
 from services.kit.db import Connection, Row, Statement
 from services.kit.ids import uuid7
-from services.order.rules import AWAITING_PAYMENT, PENDING, Status
+from services.order.rules import PENDING
 from services.order.tables import order_events, order_lines, orders
 from shop.order.v1.order_pb2 import OrderEvent
 
@@ -25,11 +24,6 @@ from shop.order.v1.order_pb2 import OrderEvent
 CHANNEL = "order_events"
 
 _ID = sa.bindparam("row_id", type_=sa.Uuid)
-
-
-def _is(status: Status) -> sa.ColumnElement[bool]:
-    # Written out, not a parameter: only then does Postgres use the partial indexes.
-    return orders.c.status == sa.literal_column(str(int(status)), sa.SmallInteger)
 
 
 def with_lines(rows: sa.FromClause) -> sa.Select[Any]:
@@ -191,20 +185,6 @@ _INSERT_LINES = Statement(
         ["order_id", *_LINE_TYPES], sa.select(_ID, *(_lines.c[name] for name in _LINE_TYPES))
     )
 )
-_ABANDONED = Statement(
-    sa.select(orders.c.id)
-    .where(
-        _is(PENDING), orders.c.create_time < sa.func.now() - sa.bindparam("age", type_=sa.Interval)
-    )
-    .order_by(orders.c.create_time)
-    .limit(sa.bindparam("most", type_=sa.Integer))
-)
-_EXPIRED = Statement(
-    sa.select(orders.c.id)
-    .where(_is(AWAITING_PAYMENT), orders.c.expire_time <= sa.func.now())
-    .order_by(orders.c.expire_time)
-    .limit(sa.bindparam("most", type_=sa.Integer))
-)
 
 
 class Event(NamedTuple):
@@ -290,16 +270,6 @@ async def write(tx: Connection, row: Row, changes: Mapping[str, Any], event: Eve
 async def delete(tx: Connection, order_id: UUID) -> None:
     """Remove a PENDING order: nothing was ordered. The database keeps others."""
     await _DELETE.run(tx, row_id=order_id)
-
-
-async def abandoned(connection: Connection, age: timedelta, most: int) -> list[UUID]:
-    """Orders that have been PENDING for longer than any call lasts, oldest first."""
-    return [row["id"] for row in await _ABANDONED.all(connection, age=age, most=most)]
-
-
-async def expired(connection: Connection, most: int) -> list[UUID]:
-    """Orders whose time to be paid is over, oldest first."""
-    return [row["id"] for row in await _EXPIRED.all(connection, most=most)]
 
 
 def new_line(**fields: Any) -> dict[str, Any]:

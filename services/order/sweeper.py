@@ -12,7 +12,7 @@ from uuid import UUID
 from services.kit import failures, logs
 from services.kit.db import Database
 from services.kit.errors import ServiceError
-from services.order import follow_ups, rules, store
+from services.order import due_store, follow_ups, rules, store
 from services.order.checkout import FINAL, Checkout
 from services.order.store import Event
 from shop.order.v1.order_pb2 import OrderEvent
@@ -37,7 +37,7 @@ class Sweeper:
     async def cancel_expired(self) -> int:
         """Cancel the orders whose time to be paid is over; how many they were."""
         async with self._db.connection() as connection:
-            due = await store.expired(connection, BATCH)
+            due = await due_store.expired(connection, BATCH)
         cancelled = [order_id for order_id in due if await self._cancel(order_id)]
         if cancelled:
             log.info("orders expired", orders=len(cancelled))
@@ -54,7 +54,7 @@ class Sweeper:
     async def finish_left(self) -> int:
         """Bring orders to their end whose calls were cut off; how many they were."""
         async with self._db.connection() as connection:
-            left = await store.abandoned(connection, self._left_after, BATCH)
+            left = await due_store.abandoned(connection, self._left_after, BATCH)
         for order_id in left:
             await self._finish(order_id)
         return len(left)
