@@ -124,14 +124,15 @@ class CartService(cart_pb2_grpc.CartServiceServicer):
 
     async def MergeCart(self, request: cart_pb2.MergeCartRequest, context: Any) -> Cart:
         mine = Owner(user_id=call.user_id())
-        guests = Owner(token_hash=digest(request.cart_token))
         async with self._db.connection() as connection:
             found = await store.find_guests(connection, digest(request.cart_token))
-            both = (
-                []
-                if found["merge_time"]
-                else [await store.find(connection, whose) for whose in (guests, mine)]
-            )
+            both: list[Row | None] = []
+            if not found["merge_time"]:
+                # By its id: its token no longer finds it once another call has merged it.
+                both = [
+                    await store.get(connection, found["id"]),
+                    await store.find(connection, mine),
+                ]
         wanted = {id for row in both if row for id in rules.variant_ids(row["items"])}
         variants = await self._catalogue.variants(wanted)
         with suppress(Replay):

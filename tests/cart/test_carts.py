@@ -432,6 +432,26 @@ class TestMergeCart:
         cart = await carts.GetCart(GetCartRequest(), metadata=customer())
         assert quantities(cart) == {"Hat": 2}
 
+    async def test_a_cart_that_another_call_merges_meanwhile_is_merged(
+        self,
+        carts: CartServiceStub,
+        shelf: Shelf,
+        customer: User,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        token = (await add(carts, await shelf.put("Hat"), NOBODY, 2)).cart_token
+        request = MergeCartRequest(cart_token=token)
+        find_guests = store.find_guests
+
+        async def and_be_overtaken(*given: Any) -> Any:
+            found = await find_guests(*given)
+            monkeypatch.setattr(store, "find_guests", find_guests)
+            await carts.MergeCart(request, metadata=customer())
+            return found
+
+        monkeypatch.setattr(store, "find_guests", and_be_overtaken)
+        assert quantities(await carts.MergeCart(request, metadata=customer())) == {"Hat": 2}
+
     async def test_another_currency_is_refused_and_nothing_is_lost(
         self, carts: CartServiceStub, shelf: Shelf, customer: User
     ) -> None:
