@@ -224,15 +224,14 @@ async def ask(
     """Make a call with a request as it is, which need not be one."""
     service = method.containing_service
     assert service is not None
-    path = f"/{service.full_name}/{method.name}"
-    call: Any = channel.unary_stream(path) if method.server_streaming else channel.unary_unary(path)
+    streams = method.server_streaming
+    call: Any = (channel.unary_stream if streams else channel.unary_unary)(
+        f"/{service.full_name}/{method.name}"
+    )
     try:
-        if method.server_streaming:
-            stream = call(request, metadata=metadata, timeout=10)
-            await stream.read()
-            stream.cancel()
-        else:
-            await call(request, metadata=metadata, timeout=10)
+        answer = call(request, metadata=metadata, timeout=10)
+        await (answer.read() if streams else answer)  # of a stream, the first message is enough
+        answer.cancel()
     except grpc.aio.AioRpcError as error:
         trailing = " ".join(
             value.decode("latin-1") if isinstance(value, bytes) else str(value)

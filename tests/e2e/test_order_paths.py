@@ -1,54 +1,22 @@
-"""The documented paths of orders, in both slash forms and over gRPC, and all of a purchase."""
+"""The documented paths of orders, in both slash forms and over gRPC."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any
 
 import grpc
 import pytest
 
 from services.kit.ids import uuid7
-from services.order.rules import MOVES, By
 from shop.order.v1 import order_pb2, order_pb2_grpc
 from shop.order.v1.order_pb2 import Order
+from tests.e2e.orders import POSTAL, a_request, cancel, ordered
 from tests.e2e.streams import Stream, first_event, streaming
 from tests.refusals import refused
 from tests.running import refused as grpc_refused
-from tests.shop import SHOP, command
-from tests.visitors import PASSWORD, Person, Shop, Visitor, answered, euros, new_address
+from tests.visitors import Shop, answered
 
-POSTAL = {"region_code": "GB", "address_lines": ["1 Byron Row"], "locality": "London"}
 MISSING = "01a20989-0fd8-7737-b45f-51b8f45f0757"
-
-
-async def a_request(shop: Shop, quantity: int = 1, **fields: Any) -> dict[str, Any]:
-    """What to send to order something new."""
-    product = await shop.new_product()
-    item = {"variant_id": product["default_variant_id"], "quantity": quantity}
-    return {"items": [item], "shipping_address": POSTAL} | fields
-
-
-async def ordered(shop: Shop, who: Person, **fields: Any) -> dict[str, Any]:
-    """Somebody's order of something new, which waits to be paid."""
-    return answered(await who.post("/api/orders/", await a_request(shop, **fields)), 201)
-
-
-async def pay(who: Person, order: dict[str, Any]) -> dict[str, Any]:
-    """Pay an order with a card that works."""
-    body = {"order_id": order["id"], "payment_method": "pm_card_visa"}
-    return answered(await who.post("/api/payment/", body))
-
-
-async def until(who: Visitor, order: dict[str, Any], status: str) -> dict[str, Any]:
-    """An order as soon as it has this status."""
-    async with asyncio.timeout(10):
-        while True:
-            now = answered(await who.get(f"/api/orders/{order['id']}/"))
-            if now["status"] == status:
-                return now
-            await asyncio.sleep(0.05)
 
 
 class TestPostOrders:
@@ -164,77 +132,6 @@ class TestPutOrdersId:
         assert answered(cleared)["note"] == ""
 
 
-async def _move(shop: Shop, owner: Person, order: dict[str, Any], *statuses: str) -> None:
-    await pay(owner, order)
-    await until(owner, order, "PAID")
-    for status in statuses:
-        answered(await shop.staff.put(f"/api/orders/{order['id']}/", {"status": status}))
-
-
-async def _refund(shop: Shop, owner: Person, order: dict[str, Any], **amount: Any) -> None:
-    payment = await pay(owner, order)
-    await until(owner, order, "PAID")
-    answered(await shop.staff.post(f"/api/payment/{payment['id']}/refund/", amount))
-
-
-async def _cancel(shop: Shop, owner: Person, order: dict[str, Any]) -> None:
-    answered(await owner.post(f"/api/orders/{order['id']}/cancel/", {}))
-
-
-Reach = Callable[[Shop, Person, dict[str, Any]], Awaitable[None]]
-
-
-def _moved(*statuses: str) -> Reach:
-    return lambda shop, owner, order: _move(shop, owner, order, *statuses)
-
-
-async def _as_it_is(shop: Shop, owner: Person, order: dict[str, Any]) -> None:
-    pass
-
-
-# How an order comes to stand there. Nobody but the shop itself ever sees one PENDING.
-REACH: dict[str, Reach] = {
-    "AWAITING_PAYMENT": _as_it_is,
-    "PAID": _moved(),
-    "FULFILLING": _moved("FULFILLING"),
-    "SHIPPED": _moved("FULFILLING", "SHIPPED"),
-    "DELIVERED": _moved("FULFILLING", "SHIPPED", "DELIVERED"),
-    "CANCELLED": _cancel,
-    "REFUNDED": _refund,
-    "PARTIALLY_REFUNDED": lambda shop, owner, order: _refund(shop, owner, order, amount=euros(1)),
-}
-
-
-class TestMovesThatAreForbidden:
-    def test_all_statuses_are_tried(self) -> None:
-        assert {Order.Status.Name(status) for status in MOVES} == REACH.keys() | {"PENDING"}
-
-    @pytest.mark.parametrize("status", REACH)
-    async def test_are_refused_with_what_is_allowed(self, shop: Shop, status: str) -> None:
-        ada = await shop.sign_up()
-        order = await ordered(shop, ada)
-        await REACH[status](shop, ada, order)
-        before = await until(ada, order, status)
-        path = f"/api/orders/{order['id']}/"
-        moves = MOVES[Order.Status.Value(status)]
-        for to in set(MOVES) - {Order.Status.Value(status)}:
-            name = Order.Status.Name(to)
-            for who, by in ((shop.staff, By.STAFF), (shop.admin, By.STAFF), (ada, By.OWNER)):
-                if by in moves.get(to, ()):
-                    continue
-                answer = await who.put(path, {"status": name})
-                if by is By.OWNER and name != "CANCELLED":
-                    refused(answer, "ROLE_REQUIRED")
-                    continue
-                allowed = [Order.Status.Name(one) for one, those in moves.items() if by in those]
-                told = refused(answer, "STATUS_CHANGE_FORBIDDEN").metadata
-                assert told == {"from": status, "to": name, "allowed": ",".join(allowed)}
-        if status != "CANCELLED" and By.CANCEL not in moves.get(Order.CANCELLED, ()):
-            for who in (ada, shop.staff):
-                refused(await who.post(f"{path}cancel/", {}), "STATUS_CHANGE_FORBIDDEN")
-        assert answered(await ada.get(path)) == before
-
-
 class TestGetOrdersIdWatch:
     async def test_events_come_as_they_happen_and_end(self, shop: Shop, slash: str) -> None:
         ada = await shop.sign_up()
@@ -249,7 +146,7 @@ class TestGetOrdersIdWatch:
             async for message in Stream(answer):
                 seen.append(message)
                 if message.get("event", {}).get("to_status") == "AWAITING_PAYMENT":
-                    await _cancel(shop, ada, order)
+                    await cancel(shop, ada, order)
         *events, end = seen
         assert end == {"end": {"cause": "ORDER_FINAL"}}
         history = answered(await ada.get(f"/api/orders/{order['id']}/events{slash}"))["events"]
@@ -260,7 +157,7 @@ class TestGetOrdersIdWatch:
     async def test_goes_on_after_a_sequence(self, shop: Shop, slash: str) -> None:
         ada = await shop.sign_up()
         order = await ordered(shop, ada)
-        await _cancel(shop, ada, order)
+        await cancel(shop, ada, order)
         history = answered(await ada.get(f"/api/orders/{order['id']}/events/"))["events"]
         path, last = f"/api/orders/{order['id']}/watch{slash}", history[-1]["sequence"]
         first = await first_event(ada, path, {"after_sequence": last - 1})
@@ -274,30 +171,6 @@ class TestGetOrdersIdWatch:
         refused(
             await first_event(eve, f"/api/orders/{order['id']}/watch{slash}"), "RESOURCE_NOT_FOUND"
         )
-
-
-class TestGuestsCarts:
-    async def test_are_their_tokens_alone(self, shop: Shop, slash: str) -> None:
-        item = {"product_id": (await shop.new_product())["id"], "quantity": 1}
-        carts = [
-            answered(await shop.nobody.post(f"/api/cart/items{slash}", item)) for _ in range(2)
-        ]
-        mine, other = carts
-        assert mine["cart_token"] != other["cart_token"]
-        headers = {"x-cart-token": mine["cart_token"]}
-        seen = answered(await shop.nobody.call("GET", f"/api/cart{slash}", headers=headers))
-        assert (seen["id"], seen["cart_token"]) == (mine["id"], "")
-        assert answered(await shop.nobody.get(f"/api/cart{slash}"))["items"] == []
-        ada = await shop.sign_up()
-        own = answered(await ada.call("GET", f"/api/cart{slash}", headers=headers))
-        assert own["items"] == []
-        path = f"/api/cart/items/{other['items'][0]['id']}{slash}"
-        for verb, body in (("PUT", {"quantity": 9}), ("DELETE", None)):
-            answer = await shop.nobody.call(verb, path, body, headers=headers)
-            refused(answer, "RESOURCE_NOT_FOUND")
-        wrong = {"x-cart-token": mine["cart_token"][::-1]}
-        answer = await shop.nobody.call("GET", f"/api/cart{slash}", headers=wrong)
-        refused(answer, "RESOURCE_NOT_FOUND")
 
 
 async def test_over_grpc(shop: Shop) -> None:
@@ -331,53 +204,3 @@ async def test_over_grpc(shop: Shop) -> None:
     seen = [message async for message in stub.WatchOrder(watch, metadata=signed)]
     assert seen[-1].end.cause == order_pb2.WatchOrderResponse.End.ORDER_FINAL
     assert [message.event.sequence for message in seen[:-1]] == list(range(1, len(seen)))
-
-
-async def test_a_purchase_from_a_guests_cart_to_the_door(shop: Shop) -> None:
-    product = await shop.new_product(name="A brass lamp")
-    item = {"product_id": product["id"], "quantity": 2}
-    token = answered(await shop.nobody.post("/api/cart/items/", item))["cart_token"]
-
-    email = new_address()
-    new = {"email": email, "password": PASSWORD, "full_name": "Ada"}
-    answered(await shop.nobody.post("/api/users/", new), 201)
-    ada = await Person.signed_in(shop.http, email, PASSWORD)
-    merged = answered(await ada.post("/api/cart/merge/", {"cart_token": token}))
-    assert (merged["user_id"], merged["item_count"], merged["problems"]) == (ada.id, 2, [])
-
-    # While she looks at her cart, the price rises.
-    path = f"/api/products/{product['id']}/"
-    answered(await shop.staff.put(path, {"price": euros(25)}))
-    body = {"shipping_address": POSTAL, "expected_total": euros(40)}
-    told = refused(await ada.post("/api/orders/", body), "TOTAL_CHANGED").metadata
-    assert (told["currency_code"], told["units"], told["nanos"]) == ("EUR", "50", "0")
-    (problem,) = answered(await ada.get("/api/cart/"))["problems"]
-    assert problem["kind"] == "PRICE_CHANGED"
-    assert answered(await ada.get("/api/orders/user/me/"))["orders"] == []
-
-    body["expected_total"] = euros(50)
-    order = answered(await ada.post("/api/orders/", body), 201)
-    assert (order["cart_id"], order["total"]["units"]) == (merged["id"], "50")
-    assert answered(await ada.post("/api/orders/", body), 201)["id"] == order["id"]
-
-    payment = await pay(ada, order)
-    paid = await until(ada, order, "PAID")
-    assert (payment["status"], paid["payment_id"]) == ("SUCCEEDED", payment["id"])
-    (mail,) = await shop.mails(email, order["number"])
-    assert "2 x A brass lamp" in mail.get_content()
-    async with asyncio.timeout(10):
-        while answered(await ada.get("/api/cart/"))["items"]:
-            await asyncio.sleep(0.05)
-    for status in ("FULFILLING", "SHIPPED", "DELIVERED"):
-        moved = {"status": status, "note": f"Now {status.lower()}"}
-        answered(await shop.staff.put(f"/api/orders/{order['id']}/", moved))
-    events = answered(await ada.get(f"/api/orders/{order['id']}/events/"))["events"]
-    statuses = [event["to_status"] for event in events]
-    assert statuses[-5:] == ["AWAITING_PAYMENT", "PAID", "FULFILLING", "SHIPPED", "DELIVERED"]
-    assert [event["actor"] for event in events[-4:]] == ["SYSTEM", "STAFF", "STAFF", "STAFF"]
-    left = answered(await shop.staff.get(path))["variants"][0]
-    assert (left["on_hand"], left["reserved"]) == (3, 0)
-
-    await shop.rows()  # once all that had to follow has been done
-    looked = await command(SHOP, "verify", "--data", shop.up.data)
-    assert looked.returncode == 0, looked.stdout + looked.stderr

@@ -10,6 +10,7 @@ from google.api import field_behavior_pb2
 from services.kit.ids import uuid7
 from tests.contract import Field
 from tests.e2e.asks import CONTRACT
+from tests.e2e.orders import a_request
 from tests.refusals import refused
 from tests.visitors import PASSWORD, Shop, answered, euros, new_address
 
@@ -120,3 +121,43 @@ async def test_headers_say_nothing_about_the_caller(shop: Shop) -> None:
     refused(await ada.call("GET", "/api/users/", headers=SPOOFED), "ROLE_REQUIRED")
     new = {"name": "A lamp", "price": euros(20)}
     refused(await ada.call("POST", "/api/products/", new, headers=SPOOFED), "ROLE_REQUIRED")
+
+
+async def test_an_order_costs_what_the_catalogue_says(shop: Shop) -> None:
+    ada, eve = await shop.sign_up(), await shop.sign_up()
+    new = await a_request(shop, quantity=2)
+    new["items"][0] |= {"unit_price": euros(1), "line_total": euros(1)}
+    extra = forged("shop.order.v1.Order") | {"status": "PAID", "user_id": eve.id}
+    assert extra.keys() >= {"total", "discount_total", "payment_id", "email", "expire_time"}
+    order = answered(await ada.post("/api/orders/", extra | new), 201)
+    assert [name for name, value in extra.items() if order.get(name) == value] == []
+    assert (order["status"], order["user_id"], order["email"]) == (
+        "AWAITING_PAYMENT",
+        ada.id,
+        ada.email,
+    )
+    assert (order["subtotal"]["units"], order["discount_total"]["units"]) == ("40", "0")
+    for query in ("user_id", "status", "total.units"):
+        refused(await ada.post(f"/api/orders/?{query}=1", new), "MALFORMED_REQUEST")
+
+
+async def test_nor_is_it_sent_to_somebody_elses_address(shop: Shop) -> None:
+    ada, eve = await shop.sign_up(), await shop.sign_up()
+    postal = {"postal_address": {"region_code": "GB", "address_lines": ["1 Byron Row"]}}
+    address = answered(await ada.post("/api/users/me/addresses/", postal), 201)
+    new = await a_request(shop) | {"address_id": address["id"]}
+    del new["shipping_address"]
+    refused(await eve.post("/api/orders/", new), "RESOURCE_NOT_FOUND")
+    order = answered(await ada.post("/api/orders/", new), 201)
+    assert order["shipping_address"]["address_lines"] == ["1 Byron Row"]
+
+
+async def test_what_is_in_a_cart_costs_what_the_catalogue_says(shop: Shop) -> None:
+    ada, eve = await shop.sign_up(), await shop.sign_up()
+    product = await shop.new_product()
+    forgeries = forged("shop.cart.v1.Cart") | {"user_id": eve.id, "unit_price": euros(1)}
+    item = {"product_id": product["id"], "quantity": 1}
+    cart = answered(await ada.post("/api/cart/items/", forgeries | item))
+    assert (cart["user_id"], cart["subtotal"]["units"], cart["cart_token"]) == (ada.id, "20", "")
+    assert cart["id"] != forgeries["id"]
+    assert answered(await eve.get("/api/cart/"))["items"] == []
