@@ -30,10 +30,8 @@ def main() -> int:
     console = Console(highlight=False, soft_wrap=True)
     seed: int = arguments.seed
     blows = plan(random.Random(seed), arguments.seconds)
-    console.print(
-        f"{arguments.seconds:.0f} s, {arguments.shoppers} shoppers, {len(blows)} blows; "
-        f'again with: make chaos ARGS="--seconds {arguments.seconds:.0f} --seed {seed}"'
-    )
+    same = f"--seconds {arguments.seconds:g} --seed {seed} --shoppers {arguments.shoppers}"
+    console.print(f'{len(blows)} blows; the same ones again: make chaos ARGS="{same}"')
 
     async def beat(folder: Path) -> Outcome:
         task = asyncio.current_task()
