@@ -9,6 +9,8 @@ from __future__ import annotations
 from datetime import timedelta
 from uuid import UUID
 
+from grpc.aio import AioRpcError
+
 from services.kit import failures, logs
 from services.kit.db import Database
 from services.kit.errors import ServiceError
@@ -68,7 +70,11 @@ class Sweeper:
             finished = await self._checkout.finish(order)
         except ServiceError as refusal:
             if refusal.code not in FINAL:
-                raise
+                raise  # something is away: the others would not fare better
             log.info("order not made", order=str(order_id), reason=failures.kind(refusal))
+        except AioRpcError as error:
+            if error.code() in failures.PASSING:
+                raise
+            failures.report(log, "order not finished", error, order=str(order_id))
         else:
             log.info("order finished", order=str(order_id), status=finished["status"])

@@ -26,8 +26,11 @@ async def leave_pending(shop: Shop, order: Order) -> None:
         UUID(order.id),
         demand.SerializeToString(),
     )
-    await shop.owner.execute('DELETE FROM "order".order_lines')
-    await shop.owner.execute('DELETE FROM "order".order_events WHERE sequence > 1')
+    for statement in (
+        'DELETE FROM "order".order_lines WHERE order_id = $1',
+        'DELETE FROM "order".order_events WHERE order_id = $1 AND sequence > 1',
+    ):
+        await shop.owner.execute(statement, UUID(order.id))
     await shop.owner.execute("SET session_replication_role = origin")
 
 
@@ -129,3 +132,17 @@ class TestLeftOrders:
         assert await shop.pay(order, amount=euros(20)) == 2
         await shop.audit()
         assert await shop.stock(lamp) == (5, 0)
+
+    async def test_one_that_cannot_be_finished_does_not_stand_in_the_way(self, shop: Shop) -> None:
+        customer = await shop.customer()
+        lamp = await shop.product(stock=5)
+        orders = [await shop.order(customer, (lamp, 1)) for _ in range(2)]
+        for order in orders:
+            await leave_pending(shop, order)
+        broken = ReserveStockRequest(order_id=orders[0].id).SerializeToString()
+        await shop.owner.execute(
+            'UPDATE "order".orders SET demand = $1 WHERE id = $2', broken, UUID(orders[0].id)
+        )
+        await shop.parts.sweeper.finish_left()
+        assert (await shop.get(orders[0])).status == Order.PENDING
+        assert (await shop.get(orders[1])).status == Order.AWAITING_PAYMENT
