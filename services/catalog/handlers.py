@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +13,8 @@ from services.catalog import category_store, messages, rules, search, stock_stor
 from services.catalog.category_handlers import Categories
 from services.catalog.stock_handlers import Stock
 from services.kit import call, errors, ids, masks
+from services.kit.batches import Batch
+from services.kit.db import Database
 from services.kit.etags import check_etag
 from shop.catalog.v1 import catalog_pb2
 from shop.errors.v1 import reason_pb2
@@ -24,6 +28,15 @@ VARIANT_FIELDS = ("sku", "options", "price", "compare_at_price", "weight_grams",
 
 class CatalogService(Categories, Stock):
     """Products and their variants; categories and stock come from the classes it is made of."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self._by_id = Batch(partial(self._look_up, store.products_by_id))
+        self._by_slug = Batch(partial(self._look_up, store.products_by_slug))
+
+    async def _look_up(self, find: Callable[[Any, Any], Awaitable[Any]], keys: Any) -> Any:
+        async with self._db.connection() as connection:
+            return await find(connection, keys)
 
     async def ListProducts(
         self, request: catalog_pb2.ListProductsRequest, context: Any
@@ -47,9 +60,9 @@ class CatalogService(Categories, Stock):
         self, request: catalog_pb2.GetProductRequest, context: Any
     ) -> catalog_pb2.Product:
         staff = call.caller().is_staff
-        async with self._db.connection() as connection:
-            row = await store.get_product(connection, request.id)
-        if row["state"] == catalog_pb2.Product.DRAFT and not staff:
+        id = store.product_id(request.id)
+        row = await (self._by_slug.get(request.id) if id is None else self._by_id.get(id))
+        if row is None or (row["state"] == catalog_pb2.Product.DRAFT and not staff):
             raise errors.not_found("product", request.id)
         return messages.product(row, staff=staff)
 

@@ -90,6 +90,17 @@ VARIANT = sa.select(variants.c.product_id, _VARIANT_JSON.label("variant")).selec
 
 _PRODUCT_BY_ID = Statement(PRODUCT.where(products.c.id == _id()))
 _PRODUCT_BY_SLUG = Statement(PRODUCT.where(products.c.slug == sa.bindparam("slug")))
+
+
+def _wanted(column: sa.ColumnElement[Any]) -> Statement:
+    """Products by many values of a column. As a subquery the array is not planned for anew."""
+    keys = sa.select(sa.bindparam("keys", type_=ARRAY(column.type))).scalar_subquery()
+    wanted = sa.func.unnest(keys).table_valued(sa.column("key", column.type)).render_derived()
+    return Statement(PRODUCT.join(wanted, wanted.c.key == column))
+
+
+_PRODUCTS_BY_ID = _wanted(products.c.id)
+_PRODUCTS_BY_SLUG = _wanted(products.c.slug)
 _LOCK_PRODUCT = Statement(
     sa.select(*(column for column in products.c if column.name != "search"))
     .where(products.c.id == _id())
@@ -181,6 +192,9 @@ _OLDEST_OTHER = Statement(
 )
 
 
+_ID_FORM = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+
+
 @contextmanager
 def _unique(sku_field: str = "sku", options_field: str = "options") -> Iterator[None]:
     """Turn what a unique index refuses into the error that says so."""
@@ -197,12 +211,32 @@ def _unique(sku_field: str = "sku", options_field: str = "options") -> Iterator[
         raise
 
 
-async def get_product(connection: Connection, id: str) -> Row:
-    """A product by id or slug. Raises NOT_FOUND."""
-    if re.fullmatch(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}", id):
-        row = await _PRODUCT_BY_ID.first(connection, row_id=UUID(id))
+def product_id(text: str) -> UUID | None:
+    """The id that `text` spells; None for a slug, which never looks like one."""
+    return UUID(text) if _ID_FORM.fullmatch(text) else None
+
+
+async def products_by_id(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Row]:
+    """The products with these ids, as far as they exist."""
+    if len(ids) == 1:
+        rows = await _PRODUCT_BY_ID.all(connection, row_id=ids[0])
     else:
-        row = await _PRODUCT_BY_SLUG.first(connection, slug=id)
+        rows = await _PRODUCTS_BY_ID.all(connection, keys=list(ids))
+    return {row["id"]: row for row in rows}
+
+
+async def products_by_slug(connection: Connection, slugs: Sequence[str]) -> dict[str, Row]:
+    """The products with these slugs, as far as they exist."""
+    if len(slugs) == 1:
+        rows = await _PRODUCT_BY_SLUG.all(connection, slug=slugs[0])
+    else:
+        rows = await _PRODUCTS_BY_SLUG.all(connection, keys=list(slugs))
+    return {row["slug"]: row for row in rows}
+
+
+async def get_product(connection: Connection, id: str) -> Row:
+    """A product by its id. Raises NOT_FOUND."""
+    row = await _PRODUCT_BY_ID.first(connection, row_id=UUID(id))
     if row is None:
         raise errors.not_found("product", id)
     return row

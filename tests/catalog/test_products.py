@@ -273,6 +273,25 @@ class TestGetProduct:
                 assert (await catalog.GetProduct(GetProductRequest(id=id))).id == made.id
             assert len(statements) == 1
 
+    async def test_many_at_once_share_statements_and_each_gets_its_own(
+        self, catalog: CatalogServiceStub, staff: User, served: Running
+    ) -> None:
+        made = [await make(catalog, staff, name=f"Scarf {number}") for number in range(20)]
+        asked = [key for product in made for key in (product.id, product.slug, str(uuid7()))]
+
+        async def get(id: str) -> str:
+            try:
+                return (await catalog.GetProduct(GetProductRequest(id=id))).id
+            except grpc.aio.AioRpcError as error:
+                return error.code().name
+
+        async with served.counting() as statements:
+            answers = await asyncio.gather(*(get(id) for id in asked))
+        assert answers == [
+            answer for product in made for answer in (product.id, product.id, "NOT_FOUND")
+        ]
+        assert len(statements) < len(asked) / 2
+
     async def test_the_public_does_not_see_what_is_on_hand(
         self, catalog: CatalogServiceStub, staff: User
     ) -> None:
