@@ -15,9 +15,10 @@ from services.kit import clients, process, tasks
 from services.kit.auth import AccessTokens, Authenticator, Keys, ServiceCredential
 from services.kit.db import Database
 from services.kit.server import Server
-from services.kit.settings import ServiceSettings
+from services.kit.settings import ServiceSettings, SettingsError
 from services.payment import event_store
 from services.payment.cashier import Cashier
+from services.payment.faults import Faults, Point
 from services.payment.follow_ups import FollowUps
 from services.payment.handlers import ClosureService, PaymentService
 from services.payment.inquiries import Inquiries
@@ -71,12 +72,20 @@ class Settings(ServiceSettings):
         20.0, gt=0, description="time to repeat a call, before a payment Stripe never saw fails"
     )
 
+    fault: Point = Field(Point.NOWHERE, description="where the process kills itself, for tests")
+
     @field_validator("stripe_webhook_secret")
     @classmethod
     def _is_not_blank(cls, value: SecretStr) -> SecretStr:
         if not all(part.strip() for part in value.get_secret_value().split(",")):
             raise ValueError("holds an empty secret")
         return value
+
+    def faults(self) -> Faults:
+        """Where the process kills itself. Raises SettingsError in production."""
+        if self.fault and self.env == "production":
+            raise SettingsError("unset SHOP_FAULT: in production no process kills itself")
+        return Faults(self.fault)
 
     def webhook_secrets(self) -> list[str]:
         """The secrets that events may be signed with."""
@@ -92,6 +101,7 @@ class Parts:
     inquiries: Inquiries
     refunds: Refunds
     reconciler: Reconciler
+    faults: Faults
 
 
 def assemble(settings: Settings, database: Database) -> Parts:
@@ -105,15 +115,17 @@ def assemble(settings: Settings, database: Database) -> Parts:
         failures=settings.gateway_failures,
     )
     patience = Patience()
+    faults = settings.faults()
     inquiries = Inquiries(
         database,
         gateway,
+        faults,
         action_seconds=settings.action_seconds,
         repeat_seconds=settings.repeat_seconds,
     )
-    refunds = Refunds(database, gateway, patience)
+    refunds = Refunds(database, gateway, patience, faults)
     reconciler = Reconciler(database, gateway, inquiries, refunds)
-    return Parts(gateway, patience, inquiries, refunds, reconciler)
+    return Parts(gateway, patience, inquiries, refunds, reconciler, faults)
 
 
 def _name_of(settings: Settings) -> str:
@@ -149,11 +161,14 @@ def build(settings: Settings, database: Database) -> Server:
         parts.gateway,
         parts.inquiries,
         parts.patience,
+        parts.faults,
         return_url=settings.return_url or settings.public_url,
         gateway_seconds=settings.gateway_seconds,
     )
     wake = parts.reconciler.wake
-    follow_ups = FollowUps(database, settlement_pb2_grpc.SettlementServiceStub(order), wake)
+    follow_ups = FollowUps(
+        database, settlement_pb2_grpc.SettlementServiceStub(order), wake, parts.faults
+    )
 
     payments = Server.of(settings, auth, ready=database.ready)
     payments.add(
@@ -170,7 +185,8 @@ def build(settings: Settings, database: Database) -> Server:
         ),
     )
     payments.add(
-        closure_pb2_grpc.add_ClosureServiceServicer_to_server, ClosureService(database, wake)
+        closure_pb2_grpc.add_ClosureServiceServicer_to_server,
+        ClosureService(database, wake, parts.faults),
     )
     forget = partial(tasks.remove_all, database, partial(event_store.forget_old, age=EVENTS_KEPT))
     payments.background("token keys", keys.refresh_forever)

@@ -21,6 +21,7 @@ from services.kit.db import Database, Row
 from services.kit.ids import uuid7
 from services.kit.money import to_minor
 from services.payment import due_store, rules, store
+from services.payment.faults import Faults, Point
 from services.payment.gateway import Gateway, GatewayError, RefusedError, UnreachedError
 from services.payment.inquiries import Inquiries
 from services.payment.orders import Orders
@@ -42,6 +43,7 @@ class Cashier:
         gateway: Gateway,
         inquiries: Inquiries,
         patience: Patience,
+        faults: Faults,
         *,
         return_url: str,
         gateway_seconds: float,
@@ -52,6 +54,7 @@ class Cashier:
         self._gateway = gateway
         self._inquiries = inquiries
         self._patience = patience
+        self._faults = faults
         self._return_url = return_url
         self._lease = timedelta(seconds=gateway_seconds) + LEASE_MARGIN
 
@@ -131,9 +134,12 @@ class Cashier:
 
     async def _charge(self, payment: Row) -> Row:
         """Ask Stripe to charge, and settle the payment by the answer."""
+        self._faults.reach(Point.AFTER_PAYMENT)
         try:
             intent = await self._gateway.charge(payment)
+            self._faults.reach(Point.AFTER_CHARGE)
         except RefusedError as refusal:
+            self._faults.reach(Point.AFTER_CHARGE)
             if refusal.intent is not None:
                 intent = replace(refusal.intent, failure_code=refusal.code)
                 return await self._inquiries.settle(payment, intent, schedule=True)
@@ -163,6 +169,7 @@ class Cashier:
     async def _wait_for(self, payment: Row, work: Coroutine[Any, Any, Row]) -> Row:
         """The outcome of `work`; the payment as UNKNOWN when the caller cannot wait for it."""
         after = await self._patience.wait_for(work)
+        self._faults.reach(Point.AFTER_SETTLEMENT)
         if after is not None:
             return after
         async with self._db.transaction(keyed=False) as tx:

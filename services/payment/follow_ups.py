@@ -14,6 +14,7 @@ from services.kit import clients, logs, outbox
 from services.kit.db import Database, Row
 from services.kit.money import from_minor
 from services.payment import bookkeeping, rules, store
+from services.payment.faults import Faults, Point
 from shop.errors.v1 import reason_pb2
 from shop.errors.v1.reason_pb2 import Reason
 from shop.order.v1 import settlement_pb2, settlement_pb2_grpc
@@ -32,11 +33,13 @@ class FollowUps:
         database: Database,
         settlements: settlement_pb2_grpc.SettlementServiceStub,
         wake: Callable[[], None],
+        faults: Faults,
     ) -> None:
         """`wake` has the reconciler look at what is to be given back."""
         self._db = database
         self._settlements = settlements
         self._wake = wake
+        self._faults = faults
 
     def relay(self) -> outbox.Relay:
         """What delivers, to be run in the background."""
@@ -57,6 +60,7 @@ class FollowUps:
         )
         try:
             answer = await self._settlements.MarkPaid(request)
+            self._faults.reach(Point.AFTER_MARK_PAID)
         except AioRpcError as error:
             reason = _reason(error)
             if reason == reason_pb2.REASON_AMOUNT_MISMATCH:

@@ -24,6 +24,7 @@ from services.payment import (
     webhooks,
 )
 from services.payment.cashier import Cashier
+from services.payment.faults import Faults, Point
 from services.payment.gateway import GatewayError
 from services.payment.inquiries import Inquiries
 from services.payment.orders import Orders
@@ -138,9 +139,10 @@ class PaymentService(payment_pb2_grpc.PaymentServiceServicer):
 class ClosureService(closure_pb2_grpc.ClosureServiceServicer):
     """Ends what concerns the money of orders that are over."""
 
-    def __init__(self, database: Database, wake: Callable[[], None]) -> None:
+    def __init__(self, database: Database, wake: Callable[[], None], faults: Faults) -> None:
         self._db = database
         self._wake = wake
+        self._faults = faults
 
     async def CloseOrder(self, request: closure_pb2.CloseOrderRequest, context: Any) -> Empty:
         order_id = UUID(request.order_id)
@@ -152,6 +154,7 @@ class ClosureService(closure_pb2_grpc.ClosureServiceServicer):
                     if payment["status"] not in rules.DEAD:
                         await bookkeeping.give_back(tx, payment, request.note)
             answer = tx.reply(Empty())
+        self._faults.reach(Point.AFTER_CLOSURE)
         self._wake()
         return answer
 

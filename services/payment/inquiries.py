@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from services.kit import logs
 from services.kit.db import Database, Row
 from services.payment import bookkeeping, due_store, gateway, pauses, rules, store
+from services.payment.faults import Faults, Point
 from services.payment.gateway import Gateway, Intent, KeyUsedError, RefusedError
 
 log = logs.logger("inquiries")
@@ -25,6 +26,7 @@ class Inquiries:
         self,
         database: Database,
         gateway: Gateway,
+        faults: Faults,
         *,
         action_seconds: float,
         repeat_seconds: float,
@@ -36,6 +38,7 @@ class Inquiries:
         """
         self._db = database
         self._gateway = gateway
+        self._faults = faults
         self._action_time = timedelta(seconds=action_seconds)
         self._repeat_time = timedelta(seconds=repeat_seconds)
 
@@ -70,6 +73,7 @@ class Inquiries:
         if not payment["intent_id"]:
             return await self._ask_unknown(payment)
         intent = await self._gateway.retrieve(payment["intent_id"])
+        self._faults.reach(Point.AFTER_INQUIRY)
         if self._is_over(payment) and intent.status not in gateway.ENDED:
             intent = await self._cancel(intent)
         return await self.settle(payment, intent)
@@ -98,6 +102,7 @@ class Inquiries:
         intent = await self.find(payment)
         if intent is None and payment["attempt_time"] < now - self._repeat_time:
             return await self._fence(payment)
+        self._faults.reach(Point.AFTER_INQUIRY)
         return payment if intent is None else await self.settle(payment, intent)
 
     async def find(self, payment: Row) -> Intent | None:

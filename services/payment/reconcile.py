@@ -25,7 +25,8 @@ log = logs.logger("reconciler")
 
 POLL_SECONDS = 1.0
 AT_ONCE = 8
-LEASE = timedelta(seconds=30)
+# What a dead process held waits for so long; looking twice at a payment does no harm.
+LEASE = timedelta(seconds=15)
 WALK = "intents"
 WALK_LEASE = timedelta(minutes=5)
 WALK_PAUSE = timedelta(seconds=30)

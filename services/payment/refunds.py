@@ -15,6 +15,7 @@ from services.kit.etags import check_etag
 from services.kit.money import to_minor
 from services.payment import bookkeeping, due_store, refund_rules, refund_store, rules, store
 from services.payment.cashier import LEASE_MARGIN
+from services.payment.faults import Faults, Point
 from services.payment.gateway import (
     Gateway,
     GatewayError,
@@ -31,10 +32,13 @@ log = logs.logger("refunds")
 class Refunds:
     """Gives money back."""
 
-    def __init__(self, database: Database, gateway: Gateway, patience: Patience) -> None:
+    def __init__(
+        self, database: Database, gateway: Gateway, patience: Patience, faults: Faults
+    ) -> None:
         self._db = database
         self._gateway = gateway
         self._patience = patience
+        self._faults = faults
 
     async def give(self, request: RefundPaymentRequest) -> None:
         """Make the refund that a request asks for, or has asked for. Raises what it may."""
@@ -45,6 +49,7 @@ class Refunds:
                 refund = await refund_store.find_by_key(connection, call.user_id(), claim.key)
         if refund is None:
             payment, refund = await self._begin(request, claim)
+            self._faults.reach(Point.AFTER_REFUND)
             await self._patience.wait_for(self._ask(payment, refund))
         elif claim is not None:
             rules.check_same_request(refund, claim.fingerprint)
@@ -100,6 +105,7 @@ class Refunds:
                 row = await store.lock(tx, payment["id"])
                 now = await refund_store.find(tx, refund["id"])
                 return await bookkeeping.fail_refund(tx, row, now or refund, refusal.code)
+        self._faults.reach(Point.AFTER_REPAYMENT)
         return await self._settle(payment, refund, repayment)
 
     async def _settle(self, payment: Row, refund: Row, repayment: Repayment) -> Row:

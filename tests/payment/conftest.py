@@ -74,9 +74,9 @@ def settings(
     )
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="module")
 async def served(settings: Settings) -> AsyncIterator[grpc.aio.Channel]:
-    """The service, for the whole run."""
+    """The service, for the tests of a file: others run it as processes of their own."""
     database = await Database.open(
         settings.database_url.get_secret_value(), metadata, name="tests", connections=20
     )
@@ -89,27 +89,36 @@ async def served(settings: Settings) -> AsyncIterator[grpc.aio.Channel]:
 
 
 @pytest_asyncio.fixture
-async def till(
-    served: grpc.aio.Channel,
+async def open_till(
     settings: Settings,
     around: Around,
     sandbox_started: Sandbox,
     owner_connection: asyncpg.Connection,
     empty_database: None,
-) -> Till:
-    """Payments, of which there are none when the test begins, here and at Stripe."""
+) -> Callable[[grpc.aio.Channel], Till]:
+    """Payments of which there are none when the test begins, here and at Stripe."""
     sandbox_started.reset()
     around.orders.sold.clear()
     around.orders.is_away = False
     around.users.ended.clear()
-    while breaker.OPEN.collect()[0].samples[0].value:  # of what the last test has done to Stripe
+    while next(iter(breaker.OPEN.collect())).samples[0].value:  # of what the last test did
         await asyncio.sleep(0.05)
-    return Till(
-        payment_pb2_grpc.PaymentServiceStub(served),
-        closure_pb2_grpc.ClosureServiceStub(served),
-        around.orders,
-        around.users,
-        sandbox_started,
-        owner_connection,
-        settings,
-    )
+
+    def open_at(channel: grpc.aio.Channel) -> Till:
+        return Till(
+            payment_pb2_grpc.PaymentServiceStub(channel),
+            closure_pb2_grpc.ClosureServiceStub(channel),
+            around.orders,
+            around.users,
+            sandbox_started,
+            owner_connection,
+            settings,
+        )
+
+    return open_at
+
+
+@pytest.fixture
+def till(served: grpc.aio.Channel, open_till: Callable[[grpc.aio.Channel], Till]) -> Till:
+    """The service in this process."""
+    return open_till(served)

@@ -106,8 +106,8 @@ class TestUnknownOutcomes:
 
     async def test_an_answer_that_takes_too_long_is_unknown_meanwhile(self, till: Till) -> None:
         order = till.sell()
-        till.stripe.fault("delay_answer", match=CREATE, seconds=1.5)
-        payment = await till.pay(order, patience=1.2)
+        till.stripe.fault("delay_answer", match=CREATE, seconds=2.5)
+        payment = await till.pay(order, patience=1.8)
         assert payment.status == Payment.UNKNOWN
         await till.until_order(order, Order.PAID)
         assert len(till.captured()) == 1

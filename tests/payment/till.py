@@ -33,7 +33,7 @@ from tests.callers import Metadata
 from tests.payment.neighbours import Orders, Sold, Users
 from tests.sandbox.running import Sandbox
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 40.0
 IS_QUIET = """
     SELECT NOT EXISTS (SELECT FROM payment.payments WHERE check_time IS NOT NULL)
         AND NOT EXISTS (SELECT FROM payment.outbox)
@@ -196,7 +196,7 @@ class Till:
 
     async def until_order(self, order: Sold, status: Any) -> None:
         async def reached() -> bool:
-            return order.status == status
+            return bool(order.status == status)
 
         await self.until(reached, f"the order is in status {status}")
 

@@ -1,0 +1,73 @@
+"""The payment service as a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+
+import grpc
+
+from cli.probes import is_serving
+from cli.topology import Address, free_port
+from services.payment.__main__ import Settings
+from tests import callers
+
+
+class PaymentProcess:
+    """`python -m services.payment`, spoken to over gRPC."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self.address = Address("127.0.0.1", free_port())
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "services.payment"],
+            env={**os.environ, **environment, "SHOP_PAYMENT_LISTEN": str(self.address)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self.channel = grpc.aio.insecure_channel(str(self.address))
+
+    async def ready(self) -> None:
+        """Wait until it serves."""
+        async with asyncio.timeout(60):
+            while not await is_serving(self.address):
+                assert self.process.poll() is None, "it did not start"
+                await asyncio.sleep(0.02)
+
+    async def ended(self) -> int:
+        """Wait for its end; its exit status, negative for a signal."""
+        async with asyncio.timeout(20):
+            while self.process.poll() is None:
+                await asyncio.sleep(0.01)
+        return self.process.returncode
+
+
+def environment(settings: Settings, **more: str) -> dict[str, str]:
+    """The settings of the service under test, as a process reads them."""
+    return {
+        "SHOP_PAYMENT_DATABASE_URL": settings.database_url.get_secret_value(),
+        "SHOP_SERVICE_SECRET": callers.SECRET,
+        "SHOP_USERS_ADDRESS": settings.users_address,
+        "SHOP_ORDER_ADDRESS": settings.order_address,
+        "SHOP_STRIPE_SECRET_KEY": settings.stripe_secret_key.get_secret_value(),
+        "SHOP_STRIPE_WEBHOOK_SECRET": settings.stripe_webhook_secret.get_secret_value(),
+        "SHOP_STRIPE_BASE_URL": settings.stripe_base_url,
+        "SHOP_PAYMENT_GATEWAY_SECONDS": "3",
+        **more,
+    }
+
+
+@contextlib.asynccontextmanager
+async def running(settings: Settings, **more: str) -> AsyncIterator[PaymentProcess]:
+    """The service in a process of its own; it is killed at the end, if it still lives."""
+    process = PaymentProcess(environment(settings, **more))
+    try:
+        await process.ready()
+        yield process
+    finally:
+        process.process.kill()
+        process.process.wait()
+        await process.channel.close()
