@@ -23,6 +23,7 @@ log = logs.logger("server")
 # Bodies over 64 KiB are refused at the edge; batches between services may be larger.
 LARGEST_MESSAGE = 1 << 20
 PROBE_SECONDS = 0.5
+QUIET_SECONDS = 0.05
 
 OPTIONS = [
     # Two processes must never share a port silently.
@@ -121,8 +122,14 @@ class Server:
     def _wrap(self, method: Method, handler: Any) -> Any:
         if handler.unary_unary is None:
             raise NotImplementedError(f"{method.path} is a stream")
+        answer = interceptors.compose(method, handler.unary_unary, self._layers)
+
+        async def answer_and_tell(raw: bytes, context: Any) -> Any:
+            self._last_call = time.monotonic()
+            return await answer(raw, context)
+
         return grpc.unary_unary_rpc_method_handler(
-            interceptors.compose(method, handler.unary_unary, self._layers),
+            answer_and_tell,
             request_deserializer=None,  # the layer `validate` reads it
             response_serializer=handler.response_serializer,
         )
@@ -145,11 +152,24 @@ class Server:
 
     async def stop(self) -> None:
         """Stop taking calls, let those in flight finish, end the background work."""
+        until = time.monotonic() + self._drain_seconds
         await self._health.enter_graceful_shutdown()
-        await self._server.stop(self._drain_seconds)
+        await self._wait_for_quiet(self._drain_seconds / 2)
+        await self._server.stop(until - time.monotonic())
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _wait_for_quiet(self, seconds: float) -> None:
+        """Wait for a moment in which nobody calls: gRPC cancels what has come in by the end and has
+        no handler yet.
+        """
+        until = time.monotonic() + seconds
+        while True:
+            pause = min(self._last_call + QUIET_SECONDS, until) - time.monotonic()
+            if pause <= 0:
+                return
+            await asyncio.sleep(pause)
 
     async def run(self) -> None:
         """Start, and stop at SIGTERM or SIGINT."""
