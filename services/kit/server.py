@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -23,6 +24,7 @@ log = logs.logger("server")
 # Bodies over 64 KiB are refused at the edge; batches between services may be larger.
 LARGEST_MESSAGE = 1 << 20
 PROBE_SECONDS = 0.5
+# So long without a call is taken for the end of them, once clients have been told.
 QUIET_SECONDS = 0.05
 
 OPTIONS = [
@@ -74,6 +76,7 @@ class Server:
         most = 2 * concurrent_rpcs + 64
         self._server = grpc.aio.server(maximum_concurrent_rpcs=most, options=OPTIONS)
         self._names: list[str] = []
+        self._last_call = 0.0
         self._work: list[tuple[str, Callable[[], Awaitable[None]]]] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._health = health.aio.HealthServicer()

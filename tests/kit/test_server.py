@@ -161,7 +161,7 @@ class TestReflection:
 
 class TestStop:
     async def test_calls_in_flight_finish_and_new_ones_go_elsewhere(self) -> None:
-        async with serving(drain_seconds=20) as served:
+        async with serving(drain_seconds=2) as served:
             waiting = Waiting(served)
             running = served.stub.GetThing(Thing(id="1"), timeout=20)
             await until(lambda: waiting.started == 1)
