@@ -158,7 +158,7 @@ class Server:
         until = time.monotonic() + self._drain_seconds
         await self._health.enter_graceful_shutdown()
         await self._wait_for_quiet(self._drain_seconds / 2)
-        await self._server.stop(until - time.monotonic())
+        await self._server.stop(max(0.0, until - time.monotonic()))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -167,9 +167,10 @@ class Server:
         """Wait for a moment in which nobody calls: gRPC cancels what has come in by the end and has
         no handler yet.
         """
-        until = time.monotonic() + seconds
+        began = time.monotonic()
         while True:
-            pause = min(self._last_call + QUIET_SECONDS, until) - time.monotonic()
+            quiet = max(began, self._last_call) + QUIET_SECONDS
+            pause = min(quiet, began + seconds) - time.monotonic()
             if pause <= 0:
                 return
             await asyncio.sleep(pause)

@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 
+from services.kit.server import QUIET_SECONDS
 from tests.kit.serving import serving
 
 CALLS = 50
@@ -18,6 +19,7 @@ async def test_calls_that_have_just_come_in_are_answered() -> None:
     async with serving() as served:
         method: Any = served.channel.unary_unary("/shop.tests.v1.ThingService/GetThing")
         await method(b"")  # the channel is connected
+        await asyncio.sleep(2 * QUIET_SECONDS)
         calls = [asyncio.ensure_future(method(b"")) for _ in range(CALLS)]
         await asyncio.sleep(0)
         await served.server.stop()
