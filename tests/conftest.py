@@ -8,6 +8,8 @@ import pytest
 import uvloop
 from hypothesis import settings
 
+from services.kit import logs
+
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
@@ -19,6 +21,12 @@ pytest_plugins = ["tests.postgres_fixtures", "tests.scheduling"]
 settings.register_profile("quick", deadline=None)
 settings.register_profile("minute", deadline=None, max_examples=5000)
 settings.load_profile("quick")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def logs_as_in_a_service() -> None:
+    """Unconfigured, structlog would spend a second on the picture of each exception."""
+    logs.configure("tests", form="pretty", level="debug")
 
 
 @pytest.fixture(scope="session", name="_asyncio_loop_factory")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -24,6 +25,8 @@ log = logs.logger("server")
 # Bodies over 64 KiB are refused at the edge; batches between services may be larger.
 LARGEST_MESSAGE = 1 << 20
 PROBE_SECONDS = 0.5
+# So long without a call is taken for the end of them, once clients have been told.
+QUIET_SECONDS = 0.05
 
 OPTIONS = [
     # Two processes must never share a port silently.
@@ -74,6 +77,7 @@ class Server:
         most = 2 * concurrent_rpcs + 64
         self._server = grpc.aio.server(maximum_concurrent_rpcs=most, options=OPTIONS)
         self._names: list[str] = []
+        self._last_call = 0.0
         self._work: list[tuple[str, Callable[[], Awaitable[None]]]] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._ends: list[Callable[[], None]] = []
@@ -129,8 +133,14 @@ class Server:
             )
         if handler.unary_unary is None:
             raise NotImplementedError(f"{method.path} takes a stream of requests")
+        answer = interceptors.compose(method, handler.unary_unary, self._layers)
+
+        async def answer_and_tell(raw: bytes, context: Any) -> Any:
+            self._last_call = time.monotonic()
+            return await answer(raw, context)
+
         return grpc.unary_unary_rpc_method_handler(
-            interceptors.compose(method, handler.unary_unary, self._layers),
+            answer_and_tell,
             request_deserializer=None,  # the layer `validate` reads it
             response_serializer=handler.response_serializer,
         )
@@ -157,13 +167,27 @@ class Server:
 
     async def stop(self) -> None:
         """Stop taking calls, let those in flight finish, end the background work."""
+        until = time.monotonic() + self._drain_seconds
         await self._health.enter_graceful_shutdown()
         for end in self._ends:
             end()
-        await self._server.stop(self._drain_seconds)
+        await self._wait_for_quiet(self._drain_seconds / 2)
+        await self._server.stop(max(0.0, until - time.monotonic()))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _wait_for_quiet(self, seconds: float) -> None:
+        """Wait for a moment in which nobody calls: gRPC cancels what has come in by the end and has
+        no handler yet.
+        """
+        began = time.monotonic()
+        while True:
+            quiet = max(began, self._last_call) + QUIET_SECONDS
+            pause = min(quiet, began + seconds) - time.monotonic()
+            if pause <= 0:
+                return
+            await asyncio.sleep(pause)
 
     async def run(self) -> None:
         """Start, and stop at SIGTERM or SIGINT."""

@@ -11,12 +11,13 @@ from services.kit.db import Database
 
 log = logs.logger("tasks")
 
+FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 5.0
 
 
 async def forever(name: str, work: Callable[[], Awaitable[None]]) -> None:
     """Run `work`; when it raises, log that and run it again, after ever longer pauses."""
-    pause = 0.5
+    pause = FIRST_PAUSE_SECONDS
     while True:
         began = asyncio.get_running_loop().time()
         try:
@@ -24,7 +25,7 @@ async def forever(name: str, work: Callable[[], Awaitable[None]]) -> None:
         except Exception as error:
             failures.report(log, "background work failed", error, task=name)
         if asyncio.get_running_loop().time() - began > LONGEST_PAUSE_SECONDS:
-            pause = 0.5
+            pause = FIRST_PAUSE_SECONDS
         await asyncio.sleep(pause)
         pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 

@@ -70,7 +70,13 @@ async def serving(
         concurrent_rpcs=concurrent_rpcs,
     )
     asked = ready or (database.ready if database is not None else always_ready)
-    server = Server("127.0.0.1:0", layers, ready=asked, drain_seconds=drain_seconds)
+    server = Server(
+        "127.0.0.1:0",
+        layers,
+        ready=asked,
+        concurrent_rpcs=concurrent_rpcs,
+        drain_seconds=drain_seconds,
+    )
     things = Things()
     server.add(add_to_server, things)
     await server.start()

@@ -11,13 +11,18 @@ import asyncpg
 import grpc
 from grpc import StatusCode
 
+from services.kit import db
 from services.kit.ids import uuid7
 from tests.kit.schema import INSERT, SLEEP
 from tests.kit.serving import Served
 from tests.kit.things import Thing
+from tests.kit.waiting import AT_ONCE
 from tests.running import refused
 
 CANCELS = 5000
+BUSY = """
+SELECT count(*) FROM pg_stat_activity WHERE application_name = 'kit tests' AND state <> 'idle'
+"""
 
 
 class TestUnderCancels:
@@ -43,12 +48,11 @@ class TestUnderCancels:
 
         for start in range(0, CANCELS, 20):
             await asyncio.gather(*(cancelled(n) for n in range(start, min(start + 20, CANCELS))))
-        await asyncio.sleep(0.3)
-        busy = await owner_connection.fetch(
-            "SELECT state, query FROM pg_stat_activity "
-            "WHERE application_name = 'kit tests' AND state <> 'idle'"
-        )
-        assert busy == []
+        # The last ones may still be at it; one that leaked would stay until Postgres ends it.
+        began = time.monotonic()
+        while await owner_connection.fetchval(BUSY):
+            assert time.monotonic() - began < db.ACQUIRE_SECONDS * 2
+            await asyncio.sleep(0.05)
         # All connections are there to be lent out again, at once.
         async with contextlib.AsyncExitStack() as held:
             for _ in range(10):
@@ -73,6 +77,7 @@ class TestUnderCancels:
                 await held.enter_async_context(served.db.connection())
             began = time.monotonic()
             with refused(StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED") as refusal:
-                await served.stub.GetThing(Thing(), timeout=5)
-            assert time.monotonic() - began < 2
+                await served.stub.GetThing(Thing(), timeout=20)
+            assert time.monotonic() - began < db.ACQUIRE_SECONDS + AT_ONCE
             assert refusal[0].retry_seconds == 1
+            assert db.ACQUIRE_SECONDS < 2

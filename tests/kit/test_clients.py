@@ -20,6 +20,7 @@ from tests import callers
 from tests.callers import User
 from tests.kit.serving import Served, serving
 from tests.kit.things import SERVICE, Thing, ThingStub
+from tests.kit.waiting import AT_ONCE
 from tests.running import refused
 
 # The wire has deadlines in few digits, rounded up.
@@ -125,7 +126,7 @@ class TestDeadlines:
                 return await stub.ServiceThing(request)
 
             outer.things.behaviour["GetThing"] = pass_on
-            await outer.stub.GetThing(Thing(), timeout=1)
+            await outer.stub.GetThing(Thing(), timeout=1.5)
         assert seen[0].left < outer_left[0] - clients.MARGIN_SECONDS + ROUNDED_SECONDS
 
     async def test_when_nothing_is_left_the_call_is_not_made(self) -> None:
@@ -185,9 +186,10 @@ class TestDeadlines:
             with pytest.raises(grpc.aio.AioRpcError) as raised:
                 await first.stub.GetThing(Thing(), timeout=0.3)
             took = time.monotonic() - began
-            await asyncio.wait_for(ended.wait(), 1)
+            await asyncio.wait_for(ended.wait(), AT_ONCE)
         assert raised.value.code() in (StatusCode.DEADLINE_EXCEEDED, StatusCode.UNAVAILABLE)
-        assert took < 0.35 + 0.3  # a busy machine may take its time to tell
+        # 0.35 s on an idle machine; far less than 30 s on any.
+        assert took < 0.35 + AT_ONCE
         assert len(budgets) == 3
         assert all(
             later < earlier - clients.MARGIN_SECONDS + ROUNDED_SECONDS
@@ -230,7 +232,7 @@ class TestAddresses:
     async def test_calls_are_spread_over_several(self) -> None:
         async with serving() as one, serving() as other, client(one, other) as stub:
             seen = watched(one), watched(other)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(2 * AT_ONCE):
                 while not (seen[0] and seen[1]):
                     await stub.ServiceThing(Thing())
 

@@ -23,6 +23,7 @@ from services.kit.ids import uuid7
 from services.kit.metrics import POOL_IN_USE
 from services.kit.settings import ServiceSettings
 from tests.kit.schema import COUNT, INSERT, SLEEP, metadata
+from tests.kit.waiting import AT_ONCE
 
 ACTIVITY = """
 SELECT coalesce(array_agg(state), '{}') FROM pg_stat_activity
@@ -86,18 +87,18 @@ class TestTransaction:
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
             # As many at once as there are connections: none is lent out any more, and all are good.
-            await asyncio.wait_for(asyncio.gather(work(database), work(database)), 2)
+            await asyncio.wait_for(asyncio.gather(work(database), work(database)), AT_ONCE)
             assert set(await states(owner_connection)) <= {"idle"}
 
 
 class TestPool:
-    async def test_when_it_is_lent_out_the_refusal_comes_within_two_seconds(self, url: str) -> None:
+    async def test_when_it_is_lent_out_the_refusal_comes_in_time(self, url: str) -> None:
         async with small(url, 1) as database, database.connection():
             began = time.monotonic()
             with pytest.raises(ServiceError) as raised:
                 async with database.connection():
                     pass
-            assert time.monotonic() - began < 2
+            assert time.monotonic() - began < db.ACQUIRE_SECONDS + AT_ONCE
         assert raised.value.code == StatusCode.RESOURCE_EXHAUSTED
         assert raised.value.retry_after is not None
 
@@ -131,8 +132,9 @@ class TestPool:
         async with small(url) as database:
             await sleep_once(database)
             await database.ready()
-        await asyncio.sleep(0.1)
-        assert await states(owner_connection) == []
+        async with asyncio.timeout(AT_ONCE):
+            while await states(owner_connection):
+                await asyncio.sleep(0.01)
 
 
 class TestLostConnections:
@@ -182,6 +184,15 @@ class TestLostConnections:
             assert not await database.ready()
             await database.close()
 
+    async def test_between_postgres_last_word_and_the_end_it_is_unavailable_too(
+        self, database: Database
+    ) -> None:
+        with pytest.raises(ServiceError) as raised:
+            async with database.connection():
+                # What asyncpg says when it is told to send on a connection that was just ended.
+                raise asyncpg.InternalClientError("cannot switch to state 12")
+        assert raised.value.code == StatusCode.UNAVAILABLE
+
     async def test_another_error_meanwhile_is_not_taken_for_it(self, database: Database) -> None:
         with pytest.raises(FileNotFoundError):
             async with database.transaction():
@@ -214,7 +225,7 @@ class TestReady:
         async with small(url, 1) as database, database.connection():
             began = time.monotonic()
             assert await database.ready()
-            assert time.monotonic() - began < 1
+            assert time.monotonic() - began < AT_ONCE
 
     async def test_without_its_tables_it_is_not(self, url: str) -> None:
         bare = sa.MetaData(schema="nowhere")

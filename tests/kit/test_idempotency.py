@@ -121,10 +121,24 @@ class TestReplay:
             served, meanwhile=lambda: asyncio.sleep(5)
         )
         with pytest.raises(grpc.aio.AioRpcError):
-            await served.stub.CreateThing(Thing(text="a"), metadata=KEY, timeout=0.1)
+            await served.stub.CreateThing(Thing(text="a"), metadata=KEY, timeout=0.2)
         served.things.behaviour["CreateThing"] = creating(served)
         await served.stub.CreateThing(Thing(text="a"), metadata=KEY)
         assert await rows(served) == 1
+
+    async def test_a_call_of_two_transactions_answers_again_what_it_said_in_the_first(
+        self, served: Served
+    ) -> None:
+        async def two_steps(request: Any) -> Any:
+            answer = await creating(served)(request)
+            async with served.db.transaction() as tx:
+                await INSERT.run(tx, new_id=uuid7(), new_text="")
+            return answer
+
+        served.things.behaviour["CreateThing"] = two_steps
+        first = await served.stub.CreateThing(Thing(text="a"), metadata=KEY)
+        assert await served.stub.CreateThing(Thing(text="a"), metadata=KEY) == first
+        assert await rows(served) == 2
 
 
 class TestRefusals:

@@ -13,6 +13,7 @@ from grpc import StatusCode
 from services.kit import auth
 from shop.errors.v1 import reason_pb2
 from tests.kit.tokens import refusal_of, signed, tokens
+from tests.kit.waiting import until
 
 
 class Published:
@@ -119,9 +120,8 @@ class TestRotation:
         published = Published("a")
         keys = auth.Keys(published)
         task = asyncio.create_task(keys.refresh_forever(0.02))
-        await asyncio.sleep(0.1)
+        await until(lambda: keys.generation == 1)
         published.rotate("b")
-        await asyncio.sleep(0.1)
+        await until(lambda: keys.generation == 2)
         task.cancel()
         assert await keys.get("b") is not None
-        assert keys.generation == 2

@@ -22,6 +22,7 @@ from services.kit.settings import SettingsError
 from tests.kit.schema import metadata
 from tests.kit.serving import Served, always_ready, authenticator, serving
 from tests.kit.things import SERVICE, Thing
+from tests.kit.waiting import AT_ONCE, until
 
 SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
 
@@ -42,8 +43,8 @@ async def health(served: Served, service: str = "") -> Any:
     return (await stub.Check(request, timeout=2)).status
 
 
-async def until(served: Served, wanted: Any, *, seconds: float = 3.0) -> None:
-    async with asyncio.timeout(seconds):
+async def health_is(served: Served, wanted: Any) -> None:
+    async with asyncio.timeout(2 * AT_ONCE):
         while await health(served) != wanted:
             await asyncio.sleep(0.02)
 
@@ -52,13 +53,13 @@ class TestHealth:
     async def test_it_follows_readiness_for_all_names(self) -> None:
         ready = Switch(on=True)
         async with serving(ready=ready) as served:
-            await until(served, SERVING)
+            await health_is(served, SERVING)
             assert await health(served, SERVICE) == SERVING
             ready.on = False
-            await until(served, NOT_SERVING)
+            await health_is(served, NOT_SERVING)
             assert await health(served, SERVICE) == NOT_SERVING
             ready.on = True
-            await until(served, SERVING)
+            await health_is(served, SERVING)
 
     async def test_nothing_is_promised_before_readiness_is_known(self) -> None:
         async def thinking() -> bool:
@@ -80,7 +81,7 @@ class TestHealth:
 
         async with serving(ready=broken) as served:
             assert await health(served) == NOT_SERVING
-            await until(served, SERVING)
+            await health_is(served, SERVING)
 
     async def test_another_name_is_unknown(self) -> None:
         async with serving() as served:
@@ -95,40 +96,42 @@ class TestHealth:
         async with asyncpg.create_pool(postgres_url, min_size=1, max_size=1) as elsewhere:
             database = await Database.open(url, metadata, name="away")
             async with serving(database) as served:
-                await until(served, SERVING)
+                await health_is(served, SERVING)
                 await elsewhere.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
                 try:
                     await elsewhere.execute(
                         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                         "WHERE application_name = 'away'"
                     )
-                    await until(served, NOT_SERVING)
+                    await health_is(served, NOT_SERVING)
                 finally:
                     await elsewhere.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
-                await until(served, SERVING)
+                await health_is(served, SERVING)
             await database.close()
 
     async def test_a_process_that_is_full_is_not_dead(self) -> None:
         async with serving(concurrent_rpcs=2) as served:
-            await until(served, SERVING)
-            ended = hang(served)
-            held = [served.stub.GetThing(Thing(), timeout=5) for _ in range(10)]
-            await asyncio.sleep(0.2)
+            await health_is(served, SERVING)
+            waiting = Waiting(served)
+            held = [served.stub.GetThing(Thing(), timeout=20) for _ in range(10)]
+            await until(lambda: waiting.started == 2)
             assert await health(served) == SERVING
-            ended.set()
+            waiting.go_on.set()
             await asyncio.gather(*held, return_exceptions=True)
 
 
-def hang(served: Served) -> asyncio.Event:
-    """Have GetThing wait for the event."""
-    go_on = asyncio.Event()
+class Waiting:
+    """Has GetThing wait until it may go on; knows how many began."""
 
-    async def wait(request: Any) -> Any:
-        await go_on.wait()
+    def __init__(self, served: Served) -> None:
+        self.started = 0
+        self.go_on = asyncio.Event()
+        served.things.behaviour["GetThing"] = self
+
+    async def __call__(self, request: Any) -> Any:
+        self.started += 1
+        await self.go_on.wait()
         return request
-
-    served.things.behaviour["GetThing"] = wait
-    return go_on
 
 
 class TestReflection:
@@ -158,29 +161,30 @@ class TestReflection:
 
 class TestStop:
     async def test_calls_in_flight_finish_and_new_ones_go_elsewhere(self) -> None:
-        async with serving() as served:
-            go_on = hang(served)
-            running = served.stub.GetThing(Thing(id="1"), timeout=5)
-            await asyncio.sleep(0.1)
+        async with serving(drain_seconds=2) as served:
+            waiting = Waiting(served)
+            running = served.stub.GetThing(Thing(id="1"), timeout=20)
+            await until(lambda: waiting.started == 1)
             stopping = asyncio.create_task(served.server.stop())
-            await asyncio.sleep(0.1)
             with pytest.raises(grpc.aio.AioRpcError) as raised:
-                await served.stub.CreateThing(Thing(), timeout=1)
-            assert raised.value.code() == StatusCode.UNAVAILABLE
-            go_on.set()
+                while True:
+                    await served.stub.CreateThing(Thing(), timeout=2)
+            # gRPC cancels what arrives in the very moment of the shutdown.
+            assert raised.value.code() in (StatusCode.UNAVAILABLE, StatusCode.CANCELLED)
+            waiting.go_on.set()
             assert (await running).id == "1"
-            await asyncio.wait_for(stopping, 1)
+            await asyncio.wait_for(stopping, AT_ONCE)
 
     async def test_calls_that_take_too_long_are_ended(self) -> None:
         async with serving(drain_seconds=0.2) as served:
-            hang(served)
-            running = served.stub.GetThing(Thing(), timeout=5)
-            await asyncio.sleep(0.1)
+            waiting = Waiting(served)
+            running = served.stub.GetThing(Thing(), timeout=20)
+            await until(lambda: waiting.started == 1)
             began = time.monotonic()
             await served.server.stop()
             with pytest.raises(grpc.aio.AioRpcError) as raised:
                 await running
-            assert time.monotonic() - began < 1.5
+            assert time.monotonic() - began < AT_ONCE
             assert raised.value.code() == StatusCode.UNAVAILABLE
 
     async def test_background_work_runs_beside_the_calls_and_ends_after_them(self) -> None:
@@ -197,8 +201,7 @@ class TestStop:
         server = Server("127.0.0.1:0", layers, ready=always_ready, drain_seconds=0)
         server.background("work", work)
         await server.start()
-        await asyncio.sleep(0.05)
-        assert told == ["began"]
+        await until(lambda: told == ["began"])
         await server.stop()
         assert told == ["began", "ended"]
 
