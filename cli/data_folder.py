@@ -100,6 +100,8 @@ class DataFolder:
             write_secret(self.service_secret, secrets.token_hex(32))
         if not self.stripe_webhook_secret.exists():
             write_secret(self.stripe_webhook_secret, f"whsec_{secrets.token_hex(32)}")
+        # SQLite's journals get the rights of their database.
+        self.stripe.touch(mode=0o600)
 
     def lock(self) -> TextIO:
         """Claim the folder while the answer stays open. Raises StartError if it is taken."""

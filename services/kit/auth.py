@@ -89,6 +89,10 @@ class Keys:
         except Exception as error:
             log.warning("the token keys could not be fetched", error=type(error).__name__)
             return
+        except asyncio.CancelledError:
+            # The call that asked has gone away: the next one need not wait to ask again.
+            self._asked = float("-inf")
+            raise
         found = {key.key_id: key.key for key in keys if key.key_id is not None}
         if found != self._keys:
             self._keys = found

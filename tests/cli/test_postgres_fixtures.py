@@ -40,20 +40,20 @@ async def test_emptying_leaves_the_tables_and_takes_the_rows(
 ) -> None:
     await owner_connection.execute(
         """
-        CREATE TABLE cart.carts (id int PRIMARY KEY);
-        CREATE TABLE cart.lines (cart_id int REFERENCES cart.carts);
-        INSERT INTO cart.carts VALUES (1);
-        INSERT INTO cart.lines VALUES (1);
+        CREATE TABLE cart.parents (id int PRIMARY KEY);
+        CREATE TABLE cart.children (parent_id int REFERENCES cart.parents);
+        INSERT INTO cart.parents VALUES (1);
+        INSERT INTO cart.children VALUES (1);
         """
     )
     try:
         await empty_all_tables(owner_connection)
-        left = "SELECT (SELECT count(*) FROM cart.carts) + (SELECT count(*) FROM cart.lines)"
+        left = "SELECT (SELECT count(*) FROM cart.parents) + (SELECT count(*) FROM cart.children)"
         assert await owner_connection.fetchval(left) == 0
         version = "SELECT count(*) FROM catalog.alembic_version"
         assert await owner_connection.fetchval(version) == 1
     finally:
-        await owner_connection.execute("DROP TABLE cart.lines, cart.carts")
+        await owner_connection.execute("DROP TABLE cart.children, cart.parents")
 
 
 async def test_a_worker_has_a_database_for_itself(

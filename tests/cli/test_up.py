@@ -23,6 +23,7 @@ import psutil
 import pytest
 
 from cli.programs import die_with_parent
+from cli.topology import SERVICES
 from tests.postgres_fixtures import in_database
 
 START_SECONDS = 60.0
@@ -48,7 +49,8 @@ class Running:
                 continue
             if not command:  # it is just ending
                 continue
-            module = next((part for part in command if part.startswith("services.")), "")
+            ours = ("services.", "sandbox.")
+            module = next((part for part in command if part.startswith(ours)), "")
             names[module.rpartition(".")[2] or Path(command[0]).name] = child
         return names
 
@@ -162,7 +164,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 class TestReady:
     def test_the_ready_file_says_where_everything_is(self, shop: Running) -> None:
         assert set(shop.ready) == {"edge", "services", "admin", "database_url", "mailbox"}
-        assert set(shop.ready["services"]) == {"users", "catalog"}
+        assert set(shop.ready["services"]) == set(SERVICES)
         for address in shop.ready["services"].values():
             host, port = address.split(":")
             socket.create_connection((host, int(port)), timeout=5).close()
@@ -191,7 +193,7 @@ class TestReady:
                 assert not path.stat().st_mode & 0o077 or path.name == "lock", path
 
     def test_a_service_knows_no_database_but_its_own(self, shop: Running) -> None:
-        for name in ("users", "catalog"):
+        for name in SERVICES:
             environment = shop.children()[name].environ()
             urls = [key for key in environment if key.endswith("DATABASE_URL")]
             assert urls == [f"SHOP_{name.upper()}_DATABASE_URL"]
@@ -276,7 +278,7 @@ class TestElsewhere:
         url = in_database(postgres_url, database)
         try:
             with shop_up(tmp_path / "data", SHOP_DATABASE_URL=url) as running:
-                assert set(running.children()) == {"users", "catalog", "envoy"}
+                assert set(running.children()) == {*SERVICES, "stripe", "envoy"}
                 assert running.ready["database_url"] == url
                 assert running.ready["admin"] is None
                 assert running.get("/api/products/").json()["products"] == []

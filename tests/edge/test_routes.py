@@ -38,7 +38,8 @@ class TestRest:
         body = "" if binding.verb in ("GET", "DELETE") else "{}"
         answer = await shop.rest(binding.verb, path + slash, content=body, headers=shop.signed_in)
         assert answer.status_code == httpx.codes.OK, answer.text
-        assert answer.headers["content-type"] == "application/json"
+        media = "text/event-stream" if rpc.streams else "application/json"
+        assert answer.headers["content-type"] == media
         call = shop.backends[rpc.service].last
         assert call.path == rpc.path
         assert {name: getattr(call.request, name) for name in fields} == fields
@@ -67,7 +68,7 @@ class TestRest:
         assert shop.catalog.last.request.id == "7"
 
     @pytest.mark.parametrize(
-        "path", ["/", "/api", "/api/nothing", "/api/users/7/nothing", "/favicon.ico", "/api/cart"]
+        "path", ["/", "/api", "/api/nothing", "/api/users/7/nothing", "/favicon.ico", "/api/carts"]
     )
     async def test_unknown_paths_are_not_found(self, shop: Shop, path: str) -> None:
         assert_refused(await shop.rest("GET", path), 404, 5, "ROUTE_NOT_FOUND")
