@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
+# Tests start programs of their own, between fork and exec of which gRPC would take its poller apart
+# and fail the calls that come next. It reads this when it is imported.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
 from typing import TYPE_CHECKING
 
 import pytest

@@ -17,7 +17,7 @@ import jwt
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
-from services.kit import errors, logs
+from services.kit import errors, failures, logs
 from services.kit.call import Caller
 from shop.errors.v1 import reason_pb2
 from shop.options.v1 import access_pb2
@@ -27,6 +27,8 @@ log = logs.logger("auth")
 AUDIENCE = "shop"
 ALGORITHM = "ES256"
 LONGEST_TOKEN = 4096
+# Without any key nobody gets in, so they are asked for again soon.
+FIRST_SECONDS = 0.25
 CLAIMS = ["iss", "aud", "sub", "role", "sid", "iat", "exp", "jti"]
 ROLES = {
     "CUSTOMER": access_pb2.ACCESS_CUSTOMER,
@@ -73,7 +75,8 @@ class Keys:
         """
         if kid not in self._keys:
             async with self._asking:
-                if kid not in self._keys and time.monotonic() - self._asked >= self._least:
+                least = self._least if self._keys else min(self._least, FIRST_SECONDS)
+                if kid not in self._keys and time.monotonic() - self._asked >= least:
                     await self.refresh()
             if not self._keys:
                 raise errors.unavailable("Access tokens cannot be verified at the moment.")
@@ -87,7 +90,7 @@ class Keys:
             jwks = MessageToDict(answer) if isinstance(answer, Message) else dict(answer)
             keys = jwt.PyJWKSet.from_dict(jwks).keys
         except Exception as error:
-            log.warning("the token keys could not be fetched", error=type(error).__name__)
+            failures.report(log, "the token keys could not be fetched", error)
             return
         except asyncio.CancelledError:
             # The call that asked has gone away: the next one need not wait to ask again.
