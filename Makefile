@@ -32,6 +32,7 @@ lint: $(READY)  ## style, types, imports, protos, migrations
 
 protos: $(READY)  ## regenerate generated/ from protos/
 	$(BIN)/python -m tools.protos
+	$(BIN)/python -m cli.edge
 
 bench: $(READY)  ## load the shop and print ratios
 	@exec $(BIN)/python -m bench $(ARGS)

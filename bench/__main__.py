@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from bench import calls, growth
+from bench import calls, growth, orders
 
 JsonOption = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here too.")
@@ -25,9 +27,16 @@ def compare(
     products: Annotated[int, typer.Option(min=1000, help="How many are in the shop.")] = 10_000,
     file: JsonOption = None,
 ) -> None:
-    """Start a shop of its own, load it, and compare it with a bare echo: about a minute."""
+    """Load a shop of its own: reads beside a bare echo, orders beside plain SQL. Three minutes."""
     if context.invoked_subcommand is None:
-        write(calls.run(products, Console()), file)
+        figures = {"reads": calls.run(products, Console()), "orders": buy()}
+        write(figures, file)
+
+
+@app.command("orders")
+def order(file: JsonOption = None) -> None:
+    """Carts and orders, and the same rows as one plain SQL transaction beside them."""
+    write(buy(), file)
 
 
 @app.command("growth")
@@ -37,6 +46,12 @@ def grow(
 ) -> None:
     """Pages and searches while the catalogue grows (1,000,000: about five minutes)."""
     write(growth.run(most, Console()), file)
+
+
+def buy() -> dict[str, object]:
+    """The figures of carts and orders, by the name of the load."""
+    times = asyncio.run(orders.bench(Console()))
+    return {name: asdict(one) for name, one in times.items()}
 
 
 def write(figures: object, file: Path | None) -> None:
