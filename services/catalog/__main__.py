@@ -41,11 +41,13 @@ def build(settings: Settings, database: Database) -> Server:
     keys = Keys(lambda: users.GetJwks(users_pb2.GetJwksRequest()))
     auth = Authenticator(AccessTokens(keys, issuer=settings.issuer), credential)
     catalog = Server.of(settings, auth, ready=database.ready)
-    catalog.add(catalog_pb2_grpc.add_CatalogServiceServicer_to_server, CatalogService(database))
+    products = CatalogService(database)
+    catalog.add(catalog_pb2_grpc.add_CatalogServiceServicer_to_server, products)
     catalog.add(stock_pb2_grpc.add_StockServiceServicer_to_server, StockService(database))
 
     expiry = partial(sweeper.free_expired, database)
     catalog.background("token keys", keys.refresh_forever)
+    catalog.background("changes", products.shelf.changes.forever)
     catalog.background("expiry", tasks.every(sweeper.SECONDS_BETWEEN, expiry))
     catalog.background("old keys", tasks.every(KEYS_SECONDS, database.forget_old_keys))
     return catalog

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 from uuid import UUID
 
 from google.protobuf.empty_pb2 import Empty
 
-from services.catalog import category_store, messages, rules, search, stock_store, store
+from services.catalog import category_store, messages, rules, search, shelf, stock_store, store
 from services.catalog.category_handlers import Categories
+from services.catalog.shelf import Shelf
 from services.catalog.stock_handlers import Stock
 from services.kit import call, errors, ids, masks
 from services.kit.batches import Batch
-from services.kit.db import Database
+from services.kit.db import Connection, Database
 from services.kit.etags import check_etag
+from services.kit.methods import serialized
 from shop.catalog.v1 import catalog_pb2
 from shop.errors.v1 import reason_pb2
 
@@ -31,6 +33,7 @@ class CatalogService(Categories, Stock):
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
+        self.shelf = Shelf(database)
         self._by_id = Batch(partial(self._look_up, store.products_by_id))
         self._by_slug = Batch(partial(self._look_up, store.products_by_slug))
 
@@ -50,21 +53,44 @@ class CatalogService(Categories, Stock):
                 role="STAFF",
             )
         async with self._db.connection() as connection:
-            rows, next_page_token = await search.page(connection, request, state)
+            listed, next_page_token = await search.page(connection, request, state)
+            ids = [row["id"] for row in listed]
+            if not staff:
+                products = await self._public(connection, ids)
+                return serialized(
+                    catalog_pb2.ListProductsResponse, shelf.page(products, next_page_token)
+                )
+            found = await store.products_by_id(connection, ids)
         return catalog_pb2.ListProductsResponse(
-            products=[messages.product(row, staff=staff) for row in rows],
+            products=[messages.product(found[id], staff=True) for id in ids if id in found],
             next_page_token=next_page_token,
         )
+
+    async def _public(self, connection: Connection, ids: Sequence[UUID]) -> list[bytes]:
+        """Products as the public sees them, from the shelf as far as they are there."""
+        looked_up = self.shelf.moment()
+        known = {id: self.shelf.get(str(id)) for id in ids}
+        missing = [id for id, product in known.items() if product is None]
+        if missing:
+            for id, row in (await store.products_by_id(connection, missing)).items():
+                known[id] = self.shelf.put(str(id), row, looked_up)
+        return [product for product in known.values() if product is not None]
 
     async def GetProduct(
         self, request: catalog_pb2.GetProductRequest, context: Any
     ) -> catalog_pb2.Product:
         staff = call.caller().is_staff
+        product = None if staff else self.shelf.get(request.id)
+        if product is not None:
+            return serialized(catalog_pb2.Product, product)
+        looked_up = self.shelf.moment()
         id = store.product_id(request.id)
         row = await (self._by_slug.get(request.id) if id is None else self._by_id.get(id))
         if row is None or (row["state"] == catalog_pb2.Product.DRAFT and not staff):
             raise errors.not_found("product", request.id)
-        return messages.product(row, staff=staff)
+        if staff:
+            return messages.product(row, staff=True)
+        return serialized(catalog_pb2.Product, self.shelf.put(request.id, row, looked_up))
 
     async def CreateProduct(
         self, request: catalog_pb2.CreateProductRequest, context: Any

@@ -18,7 +18,7 @@ from services.catalog import stock_rules, stock_store
 from services.catalog.stock_rules import Line, Move, Reservation
 from services.catalog.tables import reservation_lines, reservations
 from services.kit import errors
-from services.kit.db import Connection, Row, Statement
+from services.kit.db import Connection, Row, Statement, Transaction
 from shop.catalog.v1 import catalog_pb2, stock_pb2
 
 # A batch of the sweeper: small, so that no call waits long for stock that it frees.
@@ -136,7 +136,7 @@ def _settle() -> sa.Select[Any]:
     return stock_store.found(locked, moved).add_cte(ledger, settled)
 
 
-def _expire() -> sa.Update:
+def _expire() -> sa.Select[Any]:
     """End some reservations whose time is over, but none that a call or another sweeper has."""
     due = (
         sa.select(reservations.c.order_id)
@@ -157,11 +157,16 @@ def _expire() -> sa.Update:
         .cte("held")
     )
     moved = stock_store.move(stock_store.lock(held))
-    return (
+    ended = (
         sa.update(reservations)
         .where(reservations.c.order_id == due.c.order_id)
         .values(state=stock_rules.EXPIRED)
-        .add_cte(moved)
+        .returning(reservations.c.order_id)
+        .cte("ended")
+    )
+    return sa.select(
+        sa.select(sa.func.count()).select_from(ended).scalar_subquery().label("reservations"),
+        sa.func.array(sa.select(moved.c.variant_id).scalar_subquery()).label("variants"),
     )
 
 
@@ -202,13 +207,14 @@ async def lock(tx: Connection, order_id: UUID) -> Reservation:
 
 
 async def hold(
-    tx: Connection, order_id: UUID, lines: Sequence[Line], ttl: timedelta
+    tx: Transaction, order_id: UUID, lines: Sequence[Line], ttl: timedelta
 ) -> tuple[Reservation | None, list[Row]]:
     """Reserve stock for lines, and what the stock was before: see `stock_rules.check_held`.
 
     The reservation is None when another call has just made the order's.
     """
     moves = [Move(id, 0, pieces) for id, pieces in stock_rules.demand(lines).items()]
+    tx.changed(*(move.variant_id for move in moves))
     with stock_store.checked():
         found = await _HOLD.all(
             tx,
@@ -230,7 +236,7 @@ async def hold(
 
 
 async def settle(
-    tx: Connection,
+    tx: Transaction,
     reservation: Reservation,
     state: stock_pb2.Reservation.State.ValueType,
     moves: Sequence[Move],
@@ -239,6 +245,8 @@ async def settle(
 
     What goes is written to the ledger as SALE, what comes back as RETURN.
     """
+    # What was reserved and goes leaves as much to be sold as there was.
+    tx.changed(*(move.variant_id for move in moves if move.on_hand != move.reserved))
     returned = any(move.on_hand > 0 for move in moves)
     reason = catalog_pb2.StockMovement.RETURN if returned else catalog_pb2.StockMovement.SALE
     with stock_store.checked():
@@ -262,6 +270,8 @@ async def remember_released(tx: Connection, order_id: UUID) -> Reservation | Non
     return Reservation(order_id, row["state"], row["create_time"], row["expire_time"], ())
 
 
-async def expire(connection: Connection) -> int:
+async def expire(tx: Transaction) -> int:
     """Free the stock of up to `BATCH` reservations whose time is over; how many they were."""
-    return await _EXPIRE.run(connection)
+    ended = await _EXPIRE.one(tx)
+    tx.changed(*ended["variants"])
+    return int(ended["reservations"])

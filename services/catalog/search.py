@@ -41,7 +41,7 @@ async def page(
     request: catalog_pb2.ListProductsRequest,
     state: catalog_pb2.Product.State.ValueType,
 ) -> tuple[Sequence[Row], str]:
-    """The rows of `store.PRODUCT` of one page, and the next page's token.
+    """The products of one page as rows with their `id`, and the next page's token.
 
     A search without any letter or digit finds nothing. Raises INVALID_ARGUMENT for a token of
     another list.

@@ -36,7 +36,6 @@ from services.catalog.search_lists import (
     lists,
     number,
 )
-from services.catalog.store import PRODUCT
 from services.catalog.tables import product_categories, products, spellings
 from services.kit.db import Statement
 
@@ -197,7 +196,7 @@ def _found(parts: list[List], by_category: bool) -> sa.Select[Any]:
 
 @cache
 def page(shape: Shape) -> Statement:
-    """Rows of `store.PRODUCT`, each with its `place` and `key`.
+    """Products by their `id`, each with its `place` and `key`.
 
     Parameters: `state`, `most`, `reach` (where anything is filtered), those of the filters, and the
     key after which the page begins: `after_id` and, unless the order is newest, `after_key`; for
@@ -210,13 +209,7 @@ def page(shape: Shape) -> Statement:
     else:
         id_by_name = sa.case((found.c.place == number(0), found.c.id))
         order = [found.c.place, found.c.key, id_by_name, found.c.id.desc()]
-    chosen = sa.select(found, sa.func.row_number().over(order_by=order).label("number"))
-    top = chosen.order_by(*order).limit(_MOST).subquery("page")
-    return Statement(
-        PRODUCT.add_columns(top.c.place, top.c.key)
-        .join(top, top.c.id == products.c.id)
-        .order_by(top.c.number)
-    )
+    return Statement(sa.select(found).order_by(*order).limit(_MOST))
 
 
 def _words() -> Statement:

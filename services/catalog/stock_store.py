@@ -20,7 +20,7 @@ from services.catalog import stock_rules
 from services.catalog.stock_rules import Move
 from services.catalog.tables import products, stock, stock_movements, variants
 from services.kit import errors, logs
-from services.kit.db import Connection, Row, Statement
+from services.kit.db import Connection, Row, Statement, Transaction
 from services.kit.ids import uuid7
 from services.kit.statements import Fields
 from shop.catalog.v1 import catalog_pb2
@@ -249,7 +249,7 @@ async def lock_stock(tx: Connection, variant_id: UUID) -> Row:
 
 
 async def adjust(
-    tx: Connection,
+    tx: Transaction,
     variant_id: UUID,
     change: int,
     reason: catalog_pb2.StockMovement.Reason.ValueType,
@@ -257,6 +257,7 @@ async def adjust(
     user_id: UUID,
 ) -> Row:
     """Change what is on hand of a locked variant, by other than 0; the line of the ledger."""
+    tx.changed(variant_id)
     with checked():
         return await _ADJUST.one(
             tx,

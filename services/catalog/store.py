@@ -20,7 +20,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by, insert
 from services.catalog import rules
 from services.catalog.tables import products, stock, variants
 from services.kit import errors
-from services.kit.db import Connection, Row, Statement
+from services.kit.db import Connection, Row, Statement, Transaction
 
 
 def _new(table: sa.Table, *names: str) -> dict[str, Any]:
@@ -283,13 +283,14 @@ async def insert_product(
 
 
 async def write_product(
-    tx: Connection, row: Row, changes: Mapping[str, Any], default_variant_id: UUID | None = None
+    tx: Transaction, row: Row, changes: Mapping[str, Any], default_variant_id: UUID | None = None
 ) -> None:
     """Change a locked product and bring its copies of its variants' values up to date.
 
     `changes` maps columns to values; the others keep what `row` holds.
     """
     arguments = {f"new_{name}": changes.get(name, row[name]) for name in _SETTABLE}
+    tx.changed(row["id"])
     with _unique():
         await _WRITE_PRODUCT.run(
             tx,

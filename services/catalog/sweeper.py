@@ -20,8 +20,8 @@ async def free_expired(database: Database) -> int:
     freed = 0
     batch = reservation_store.BATCH
     while batch == reservation_store.BATCH:
-        async with database.connection() as connection:
-            batch = await reservation_store.expire(connection)
+        async with database.transaction() as tx:
+            batch = await reservation_store.expire(tx)
         freed += batch
     if freed:
         log.info("reservations expired", reservations=freed)

@@ -7,6 +7,7 @@ transactions know of it without every function having to pass it on.
 from __future__ import annotations
 
 import asyncio
+import math
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -61,7 +62,7 @@ class Call:
 
     method: str
     request_id: str
-    deadline: float | None = None
+    deadline: float = math.inf
     caller: Caller = NOBODY
     authorization: str = ""
     claim: Claim | None = None
@@ -70,10 +71,8 @@ class Call:
     committed: bool = False
     refusal: ServiceError | None = None
 
-    def remaining(self) -> float | None:
-        """Seconds until the caller stops waiting; None: no limit."""
-        if self.deadline is None:
-            return None
+    def remaining(self) -> float:
+        """Seconds until the caller stops waiting."""
         return self.deadline - asyncio.get_running_loop().time()
 
 

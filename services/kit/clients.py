@@ -68,11 +68,9 @@ class _Outgoing(grpc.aio.UnaryUnaryClientInterceptor):  # type: ignore[misc, unu
         current = call.current_or_none()
         if current is not None:
             metadata.append(("x-request-id", current.request_id))
-            left = current.remaining()
-            if left is not None:
-                seconds = min(seconds, left - MARGIN_SECONDS)
-                if seconds <= 0:
-                    raise TimeoutError("no time left for the call")
+            seconds = min(seconds, current.remaining() - MARGIN_SECONDS)
+            if seconds <= 0:
+                raise TimeoutError("no time left for the call")
         details = grpc.aio.ClientCallDetails(
             method=client_call_details.method,
             timeout=seconds,

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
+from uuid import UUID
 
 import asyncpg
 from google.protobuf.message import Message
@@ -58,6 +59,7 @@ class Transaction:
         "_claimed",
         "_keys",
         "_replied",
+        "changes",
         "connection",
         "execute",
         "fetch",
@@ -74,6 +76,11 @@ class Transaction:
         self._keys = keys
         self._claimed: call.Claim | None = None
         self._replied: tuple[bytes, str, str] | None = None
+        self.changes: set[UUID] = set()
+
+    def changed(self, *ids: UUID) -> None:
+        """Say what the transaction changes, for those who remember it (`kit.changes`)."""
+        self.changes.update(ids)
 
     def reply(self, answer: Answer, *, location: str = "", subject: Any = "") -> Answer:
         """Say what the call answers, inside the transaction: a repeated call will get the same.
@@ -109,6 +116,7 @@ class Database:
         self._schema = metadata.schema
         self._connect = connect
         self._probe: Any = None
+        self._when_changed: Callable[[Collection[UUID]], None] = lambda _: None
         metrics.POOL_IN_USE.set_function(lambda: pool.get_size() - pool.get_idle_size())
 
     @classmethod
@@ -124,7 +132,7 @@ class Database:
         """Prepare a pool; it connects when first used, so a service starts while Postgres is away.
 
         `metadata` holds the service's tables. `on_query` is called for each statement (tests count
-        them). Beside the pool's `connections`, one is used by `ready` and one by each `listen`.
+        them). Beside the pool's `connections`, one is used by `ready` and one by each `follow`.
         """
 
         async def prepare(connection: Any) -> None:
@@ -221,16 +229,26 @@ class Database:
         """
         current = call.current_or_none()
         claim = current.claim if current is not None and keyed else None
-        async with self.connection() as connection, connection.transaction():
+        async with self.connection() as connection:
             tx = Transaction(connection, self._keys)
-            if claim is not None:
-                await tx._begin(claim)
-            yield tx
-            await tx._end()
+            try:
+                async with connection.transaction():
+                    if claim is not None:
+                        await tx._begin(claim)
+                    yield tx
+                    await tx._end()
+            finally:
+                # Also when it failed: a commit may have come through, and its answer not.
+                if tx.changes:
+                    self._when_changed(tx.changes)
         if current is not None:
             current.committed = True
             if claim is not None:
                 current.claim = None
+
+    def when_changed(self, tell: Callable[[Collection[UUID]], None]) -> None:
+        """Have `tell(ids)` called at the end of each transaction that noted changes."""
+        self._when_changed = tell
 
     async def forget_old_keys(self) -> None:
         """Remove the idempotency keys that are older than 24 hours; for a background task."""
@@ -240,14 +258,23 @@ class Database:
             async with self.connection() as connection:
                 removed = await self._keys.forget_old(connection, before)
 
-    async def listen(self, channel: str, heard: Callable[[str], None]) -> Any:
-        """A connection of its own that calls `heard(payload)` for each NOTIFY on `channel`.
+    async def follow(
+        self, channel: str, *, heard: Callable[[str], None], joined: Callable[[], None]
+    ) -> None:
+        """Have `heard(payload)` called for each NOTIFY on `channel`, until the connection is lost.
 
-        It is the caller's to close.
+        The connection is one of its own. `joined` is called when it stands: what was notified
+        before is not heard.
         """
+        gone = asyncio.Event()
         connection = await self._connect()
-        await connection.add_listener(channel, lambda *event: heard(event[3]))
-        return connection
+        try:
+            connection.add_termination_listener(lambda _: gone.set())
+            await connection.add_listener(channel, lambda *event: heard(event[3]))
+            joined()
+            await gone.wait()
+        finally:
+            connection.terminate()
 
 
 def _is_lost(connection: Any) -> bool:

@@ -20,6 +20,7 @@ from google.protobuf.message import DecodeError
 
 from services.kit import call, errors, failures, idempotency, logs, metrics, validation
 from services.kit.auth import SERVICE_HEADER, Authenticator
+from services.kit.deadlines import Deadlines
 from services.kit.errors import ServiceError
 from services.kit.ids import request_id
 from services.kit.methods import Handler, Layer, Method, compose
@@ -141,26 +142,21 @@ def limit(concurrent_rpcs: int) -> Layer:
     `maximum_concurrent_rpcs` of grpc.aio would refuse without saying when to come back, and would
     refuse health checks as well: the busiest process would be taken for a dead one.
     """
-    running = 0
-    metrics.RPC_IN_FLIGHT.set_function(lambda: running)
+    running = Deadlines()
+    metrics.RPC_IN_FLIGHT.set_function(lambda: len(running))
 
     def layer(method: Method, handler: Handler) -> Handler:
         if method.streams:
             return handler  # it waits more than it works, and has limits of its own
 
         async def limited(request: Any, context: Any) -> Any:
-            nonlocal running
-            if running >= concurrent_rpcs:
+            if len(running) >= concurrent_rpcs:
                 raise errors.overloaded()
-            running += 1
-            left = call.current().remaining()
-            try:
-                # Before the caller stops waiting: grpc.aio would end the call without a reason.
-                seconds = None if left is None else left - min(left / 10, MARGIN_SECONDS)
-                async with asyncio.timeout(seconds):
-                    return await handler(request, context)
-            finally:
-                running -= 1
+            current = call.current()
+            # Before the caller stops waiting: grpc.aio would end the call without a reason.
+            margin = min(current.remaining() / 10, MARGIN_SECONDS)
+            until = current.deadline - margin
+            return await running.keep(until, handler, request, context)
 
         return limited
 

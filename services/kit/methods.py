@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
@@ -15,6 +15,7 @@ from shop.options.v1 import access_pb2
 
 READS = ("Get", "List", "BatchGet", "Watch")
 
+Answer = TypeVar("Answer", bound=Message)
 Handler = Callable[[Any, Any], Awaitable[Any]]
 
 
@@ -64,6 +65,11 @@ def written(stream: Callable[[Any, Any], AsyncGenerator[Any, None]]) -> Handler:
                 await context.write(answer)
 
     return write
+
+
+def serialized(kind: type[Answer], raw: bytes) -> Answer:
+    """What a handler answers when it has the message serialized already."""
+    return cast(Answer, raw)
 
 
 Layer = Callable[[Method, Handler], Handler]

@@ -137,7 +137,14 @@ class Relay:
     async def forever(self) -> None:
         """Deliver what is due, then sleep until a commit or the next poll; never returns."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(forever("outbox listener", self._listen))
+            # Commits wake us while this stands; for what was committed before, we wake ourselves.
+            listen = partial(
+                self._database.follow,
+                self._outbox.channel,
+                heard=lambda _: self._wake(),
+                joined=self._wake,
+            )
+            group.create_task(forever("outbox listener", listen))
             for topic in self._topics:
                 group.create_task(forever(f"outbox {topic}", partial(self._follow, topic)))
 
@@ -177,17 +184,6 @@ class Relay:
         else:
             metrics.OUTBOX_DELIVERED.labels(topic).inc()
             metrics.OUTBOX_LAG.observe((datetime.now(UTC) - row["create_time"]).total_seconds())
-
-    async def _listen(self) -> None:
-        """Hold the connection that commits wake us by, while it lasts; polling goes on without."""
-        gone = asyncio.Event()
-        connection = await self._database.listen(self._outbox.channel, lambda _: self._wake())
-        try:
-            connection.add_termination_listener(lambda _: gone.set())
-            self._wake()  # for what was committed before we listened
-            await gone.wait()
-        finally:
-            connection.terminate()
 
     def _wake(self) -> None:
         for wake in self._wakes.values():

@@ -134,6 +134,7 @@ class Server:
         if handler.unary_unary is None:
             raise NotImplementedError(f"{method.path} takes a stream of requests")
         answer = interceptors.compose(method, handler.unary_unary, self._layers)
+        serialize = handler.response_serializer
 
         async def answer_and_tell(raw: bytes, context: Any) -> Any:
             self._last_call = time.monotonic()
@@ -142,7 +143,8 @@ class Server:
         return grpc.unary_unary_rpc_method_handler(
             answer_and_tell,
             request_deserializer=None,  # the layer `validate` reads it
-            response_serializer=handler.response_serializer,
+            # A read may answer what it has serialized before.
+            response_serializer=lambda said: said if type(said) is bytes else serialize(said),
         )
 
     def when_draining(self, end: Callable[[], None]) -> None:

@@ -115,11 +115,4 @@ class Watchers:
 
         Without it, watchers look at each heartbeat.
         """
-        gone = asyncio.Event()
-        connection = await self._db.listen(store.CHANNEL, self._wake)
-        try:
-            connection.add_termination_listener(lambda _: gone.set())
-            self._wake_all()  # for what happened before we listened
-            await gone.wait()
-        finally:
-            connection.terminate()
+        await self._db.follow(store.CHANNEL, heard=self._wake, joined=self._wake_all)

@@ -31,8 +31,7 @@ class Patience:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        left = call.current().remaining()
-        seconds = LONGEST_SECONDS if left is None else min(left - MARGIN_SECONDS, LONGEST_SECONDS)
+        seconds = min(call.current().remaining() - MARGIN_SECONDS, LONGEST_SECONDS)
         try:
             done, _ = await asyncio.wait({task}, timeout=max(seconds, 0.0))
         except asyncio.CancelledError:

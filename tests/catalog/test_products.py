@@ -274,7 +274,11 @@ class TestGetProduct:
             assert len(statements) == 1
 
     async def test_many_at_once_share_statements_and_each_gets_its_own(
-        self, catalog: CatalogServiceStub, staff: User, served: Running
+        self,
+        catalog: CatalogServiceStub,
+        staff: User,
+        served: Running,
+        owner_connection: asyncpg.Connection,
     ) -> None:
         made = [await make(catalog, staff, name=f"Scarf {number}") for number in range(20)]
         asked = [key for product in made for key in (product.id, product.slug, str(uuid7()))]
@@ -286,7 +290,12 @@ class TestGetProduct:
                 return error.code().name
 
         async with served.counting() as statements:
-            answers = await asyncio.gather(*(get(id) for id in asked))
+            # The first statements wait for a lock while the other calls come in.
+            async with owner_connection.transaction():
+                await owner_connection.execute("LOCK TABLE catalog.products")
+                asking = asyncio.gather(*(get(id) for id in asked))
+                await asyncio.sleep(0.3)
+            answers = await asking
         assert answers == [
             answer for product in made for answer in (product.id, product.id, "NOT_FOUND")
         ]

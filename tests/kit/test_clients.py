@@ -38,9 +38,7 @@ async def client(*targets: Served, **options: Any) -> AsyncIterator[ThingStub]:
 
 def left() -> float:
     """Seconds that the call being answered has."""
-    seconds = call.current().remaining()
-    assert seconds is not None
-    return seconds
+    return call.current().remaining()
 
 
 @dataclass

@@ -103,10 +103,10 @@ class TestDelivery:
     async def test_without_a_listener_it_still_looks(
         self, database: Database, relay: Relay, mail: Delivered, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        async def deaf(*_: Any) -> Any:
+        async def deaf(*_: Any, **__: Any) -> Any:
             raise OSError
 
-        monkeypatch.setattr(database, "listen", deaf)
+        monkeypatch.setattr(database, "follow", deaf)
         monkeypatch.setattr(kit_outbox, "POLL_SECONDS", 0.1)
         async with running(relay):
             await asyncio.sleep(0.2)

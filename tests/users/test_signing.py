@@ -167,18 +167,22 @@ class TestRotation:
         people = People(served, people.owner)
         person = await people.sign_up()
         signed_by: list[str] = []
+        in_use = dict.fromkeys(range(4), "")
         stop = asyncio.Event()
 
-        async def use() -> None:
+        async def use(number: int) -> None:
             while not stop.is_set():
                 grant = await served.auth.Login(LoginRequest(email=person.email, password=PASSWORD))
-                signed_by.append(jwt.get_unverified_header(grant.access_token)["kid"])
+                signer = jwt.get_unverified_header(grant.access_token)["kid"]
+                signed_by.append(signer)
                 bearer = (("authorization", f"Bearer {grant.access_token}"),)
                 await served.users.GetUser(GetUserRequest(id="me"), metadata=bearer)
+                in_use[number] = signer
 
-        load = [asyncio.ensure_future(use()) for _ in range(4)]
+        load = [asyncio.ensure_future(use(number)) for number in in_use]
         new = signing_keys.write(folder / "2.pem")
-        while kid(new) not in signed_by[-1:]:
+        # The old key goes when nobody has a token of it any more, as the operator is told to wait.
+        while set(in_use.values()) != {kid(new)}:
             await asyncio.sleep(0.01)
         (folder / "1.pem").unlink()
         await asyncio.sleep(0.3)
