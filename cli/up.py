@@ -154,6 +154,7 @@ class Shop:
                 "admin": None if admin is None else asdict(admin),
                 "database_url": databases.owner,
                 "mailbox": str(self._folder.mailbox),
+                "stripe": "" if uses_stripe(os.environ) else f"http://{topology.stripe}",
             }
             write_secret(self._options.ready_file.absolute(), json.dumps(ready, indent=2) + "\n")
 

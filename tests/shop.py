@@ -38,6 +38,8 @@ class Ready:
     admin: dict[str, str] | None
     database_url: str
     mailbox: str
+    stripe: str
+    """The sandbox; empty when payments go to Stripe itself."""
 
 
 @dataclass(frozen=True)

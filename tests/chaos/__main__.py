@@ -66,7 +66,9 @@ def report(outcome: Outcome, console: Console) -> None:
     table.add_row("acknowledged", f"{ledger.acknowledged}")
     for what, count in ledger.decided.most_common():
         table.add_row(f"  {what}", f"{count}")
+    table.add_row("customers", f"{outcome.customers}")
     table.add_row("orders", f"{outcome.orders}")
+    table.add_row("charges at the bank", f"{outcome.charges}")
     table.add_row("refused", f"{ledger.refused.total()}")
     for reason, count in ledger.refused.most_common():
         table.add_row(f"  {reason}", f"{count}")

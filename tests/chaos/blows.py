@@ -17,7 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from cli.topology import SERVICES
 from tests.shop import Process, Ready, ShopUp
 
-POSTGRES, ENVOY = "postgres", "envoy"
+POSTGRES, ENVOY, STRIPE = "postgres", "envoy", "stripe"
 SECONDS_BETWEEN = (5.0, 15.0)
 POSTGRES_FIRST, POSTGRES_EVERY = 30.0, 60.0
 STOPPED_SECONDS = (1.0, 20.0)
@@ -55,7 +55,7 @@ def plan(chance: random.Random, seconds: float) -> list[Blow]:
     at = chance.uniform(*SECONDS_BETWEEN)
     while at < seconds:
         stopped = chance.uniform(*STOPPED_SECONDS) if chance.random() < STOPPED_SHARE else 0.0
-        blows.append(Blow(at, chance.choice((*SERVICES, ENVOY)), stopped))
+        blows.append(Blow(at, chance.choice((*SERVICES, ENVOY, STRIPE)), stopped))
         at += chance.uniform(*SECONDS_BETWEEN)
     return sorted(blows, key=lambda blow: blow.at)
 
@@ -77,8 +77,7 @@ class Fist:
                 group.create_task(self._deal(blow))
 
     async def _deal(self, blow: Blow) -> None:
-        words = f"services.{blow.victim}" if blow.victim in SERVICES else f"/{blow.victim} "
-        victim = await self._find(words)
+        victim = await self._find(_words(blow.victim))
         if victim is None:
             self.healed.append(Healed(blow, None))
             return
@@ -113,6 +112,9 @@ class Fist:
             if victim == POSTGRES:
                 await (await asyncpg.connect(self.ready.database_url, timeout=2)).close()
                 return True
+            if victim == STRIPE:
+                async with httpx.AsyncClient(base_url=self.ready.stripe, timeout=2) as http:
+                    return (await http.get("/_sandbox/health")).is_success
             if victim == ENVOY:
                 async with httpx.AsyncClient(base_url=self.ready.edge, timeout=2) as http:
                     # Whatever it is: it comes from Envoy, or from behind it.
@@ -129,3 +131,10 @@ class Fist:
             grpc.aio.AioRpcError,
         ):
             return False
+
+
+def _words(victim: str) -> str:
+    """What only the command of this victim has in it."""
+    if victim == STRIPE:
+        return "sandbox.stripe"
+    return f"services.{victim}" if victim in SERVICES else f"/{victim} "

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import grpc
 import httpx
 
 from services.kit.ids import uuid7
@@ -24,6 +24,7 @@ PASSING = {
     "no answer",
     "DEADLINE_EXCEEDED",
     "DEPENDENCY_UNAVAILABLE",
+    "GATEWAY_UNAVAILABLE",
     "IDEMPOTENCY_KEY_IN_USE",
     "INTERRUPTED",
     "LOGIN_THROTTLED",
@@ -32,12 +33,16 @@ PASSING = {
     "TRANSACTION_CONFLICT",
 }
 # For good, and rightly so.
-RIGHTLY = {"CART_EMPTY", "OUT_OF_STOCK", "STATUS_CHANGE_FORBIDDEN"}
-PASSING_CODES = {
-    grpc.StatusCode.ABORTED,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.RESOURCE_EXHAUSTED,
-    grpc.StatusCode.UNAVAILABLE,
+RIGHTLY = {
+    "CARD_DECLINED",
+    "CART_EMPTY",
+    "ORDER_NOT_PAYABLE",
+    "OUT_OF_STOCK",
+    "PAYMENT_IN_PROGRESS",
+    "PAYMENT_NOT_CONFIRMABLE",
+    "PAYMENT_NOT_REFUNDABLE",
+    "REFUND_TOO_LARGE",
+    "STATUS_CHANGE_FORBIDDEN",
 }
 
 
@@ -95,6 +100,16 @@ class Ledger:
             await asyncio.sleep(PAUSE_SECONDS)
         self.problems.append(f"{verb} {path} was not decided in time; at last: {refusal}")
         return None
+
+    async def write_perhaps_twice(
+        self, who: Visitor, path: str, body: Any, chance: random.Random
+    ) -> list[dict[str, Any]]:
+        """The answers to a POST that is made once, or, with one key, twice at the same time."""
+        key, times = uuid7().hex, 2 if chance.random() < 0.2 else 1
+        answers = await asyncio.gather(
+            *(self.write(who, "POST", path, body, key=key) for _ in range(times))
+        )
+        return [answer for answer in answers if answer is not None]
 
     async def ask(
         self,

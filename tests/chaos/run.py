@@ -6,26 +6,25 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import grpc
-
-from cli.data_folder import DataFolder
 from cli.verify import Finding
-from services.kit import auth
-from shop.order.v1 import settlement_pb2_grpc
 from tests.chaos import proof
+from tests.chaos.bank import Bank
 from tests.chaos.blows import Blow, Fist, Healed
 from tests.chaos.ledger import Ledger
-from tests.chaos.settling import WORKERS, Cashier
 from tests.chaos.shoppers import Goods, Shopper
+from tests.chaos.wallets import Wallet, newcomer
 from tests.shop import running
-from tests.visitors import Shop, visiting
+from tests.visitors import Shop, new_address, visiting
 
 PLENTY, SCARCE = 6, 4
 PLENTY_STOCK, SCARCE_STOCK = 1_000_000, 60
+# How much somebody does before somebody new takes their place.
+DEEDS = (10, 60)
+# Short, so that orders expire, and 3-D Secure steps are given up, while they are being paid.
+WAITING = {"SHOP_ORDER_PAYMENT_SECONDS": "60", "SHOP_PAYMENT_ACTION_SECONDS": "30"}
 # Beyond this a run hangs: what is waited for at its end is bounded, each by itself.
 LONGEST_SECONDS = 600.0
 
@@ -36,7 +35,9 @@ class Outcome:
 
     ledger: Ledger
     seconds: float = 0.0
+    customers: int = 0
     orders: int = 0
+    charges: int = 0
     healed: list[Healed] = field(default_factory=list)
     settled: float | None = None
     findings: list[Finding] = field(default_factory=list)
@@ -57,65 +58,66 @@ async def run(
 ) -> Outcome:
     """Beat a new shop in `folder` for so many seconds; `rest` more pass before it is looked at.
 
-    Rules of `shop verify` over several services only look at what has been at rest for a minute.
+    `shoppers` are in the shop at the same time. Rules of `shop verify` over several services only
+    look at what has been at rest for a minute.
     """
-    chance = random.Random(seed)
     outcome = Outcome(Ledger())
     async with (
         asyncio.timeout(seconds + rest + LONGEST_SECONDS),
-        running(folder, "--port", "0") as up,
+        running(folder, "--port", "0", **WAITING) as up,
         visiting(up) as shop,
-        grpc.aio.insecure_channel(shop.ready.services["order"]) as channel,
+        contextlib.aclosing(Bank(shop.ready.stripe)) as bank,
     ):
-        cashier = Cashier(
-            settlement_pb2_grpc.SettlementServiceStub(channel),
-            auth.ServiceCredential("payment", DataFolder(up.data).service_secret.read_text()),
-            outcome.ledger,
-            random.Random(chance.random()),
-        )
-        people = await _open(shop, cashier, chance, shoppers)
+        street = await Street.open(shop, outcome.ledger, random.Random(seed))
         fist = Fist(up, shop.ready, outcome.healed)
         began = time.monotonic()
-        async with _working(cashier):
+        trouble = asyncio.create_task(bank.misbehave())
+        async with asyncio.TaskGroup() as group:
             over = asyncio.Event()
-            async with asyncio.TaskGroup() as group:
-                for shopper in people:
-                    group.create_task(shopper.shop(over))
-                group.create_task(fist.deal(blows))
-                await asyncio.sleep(seconds)
-                over.set()
-            await cashier.waiting.join()
+            for _ in range(shoppers):
+                group.create_task(street.be_served(over))
+            group.create_task(fist.deal(blows))
+            await asyncio.sleep(seconds)
+            over.set()
         outcome.seconds = time.monotonic() - began
+        trouble.cancel()
+        await bank.behave()
         outcome.settled = await proof.settled(shop.ready.database_url)
-        await proof.check(outcome.ledger, people, cashier)
+        charges = await bank.charges()
+        await proof.check(outcome.ledger, street.shoppers, charges, shop.ready.database_url)
         await asyncio.sleep(rest)
         outcome.findings = await proof.audit(up)
-        outcome.orders = sum(len(shopper.orders) for shopper in people)
+        outcome.customers = len(street.shoppers)
+        outcome.orders = sum(len(shopper.orders) for shopper in street.shoppers)
+        outcome.charges = sum(len(each) for each in charges.values())
     return outcome
 
 
-async def _open(shop: Shop, cashier: Cashier, chance: random.Random, count: int) -> list[Shopper]:
-    """Goods and customers, made before the first blow."""
-    stocks = [PLENTY_STOCK] * PLENTY + [SCARCE_STOCK] * SCARCE
-    ids = [(await shop.new_product(stock=stock))["id"] for stock in stocks]
-    goods = Goods(ids[:PLENTY], ids[PLENTY:])
-    return [
-        Shopper(
-            await shop.sign_up(),
-            goods,
-            cashier.ledger,
-            random.Random(chance.random()),
-            cashier.waiting.put_nowait,
-        )
-        for _ in range(count)
-    ]
+@dataclass
+class Street:
+    """Where customers come from, one after the other."""
 
+    shop: Shop
+    ledger: Ledger
+    chance: random.Random
+    goods: Goods
+    shoppers: list[Shopper] = field(default_factory=list)
 
-@contextlib.asynccontextmanager
-async def _working(cashier: Cashier) -> AsyncIterator[None]:
-    """The cashier works during the block."""
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(cashier.work()) for _ in range(WORKERS)]
-        yield
-        for task in tasks:
-            task.cancel()
+    @classmethod
+    async def open(cls, shop: Shop, ledger: Ledger, chance: random.Random) -> Street:
+        """Goods are made before the first blow."""
+        stocks = [PLENTY_STOCK] * PLENTY + [SCARCE_STOCK] * SCARCE
+        ids = [(await shop.new_product(stock=stock))["id"] for stock in stocks]
+        return cls(shop, ledger, chance, Goods(ids[:PLENTY], ids[PLENTY:]))
+
+    async def be_served(self, over: asyncio.Event) -> None:
+        """Customers sign up, buy, and go, until it is over."""
+        while not over.is_set():
+            person = await newcomer(self.ledger, self.shop.http, new_address())
+            if person is None:
+                continue
+            chance = random.Random(self.chance.random())
+            wallet = Wallet(person, self.shop.staff, self.ledger, chance)
+            shopper = Shopper(person, self.goods, self.ledger, chance, wallet)
+            self.shoppers.append(shopper)
+            await shopper.shop(over, chance.randint(*DEEDS))

@@ -1,4 +1,4 @@
-"""People who fill carts, order, cancel and look on, and who remember what they were told."""
+"""People who fill carts, order, pay, cancel and look on, and who remember what they were told."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import asyncio
 import json
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 
-from services.kit.ids import uuid7
 from tests.chaos.ledger import PASSING, Ledger, why_not
+from tests.chaos.wallets import Wallet
 from tests.visitors import Person, Visitor
 
 CART_TOKEN = "x-cart-token"
 WATCH_SECONDS = 3.0
+LATEST = 3
 ADDRESS = {
     "region_code": "DE",
     "postal_code": "10115",
@@ -65,18 +66,28 @@ class Shopper:
     goods: Goods
     ledger: Ledger
     chance: random.Random
-    # Takes an order that could be paid.
-    pay: Callable[[Placed], None]
+    wallet: Wallet
     # What was acknowledged: pieces put into the cart ever, orders, and those that were cancelled.
     put: Counter[str] = field(default_factory=Counter)
     orders: dict[str, Placed] = field(default_factory=dict)
     cancelled: set[str] = field(default_factory=set)
 
-    async def shop(self, over: asyncio.Event) -> None:
-        """Go on until it is over. What was begun is brought to its end."""
-        deeds = (self.add, self.merge, self.order_cart, self.order_items, self.cancel, self.watch)
-        while not over.is_set():
-            (deed,) = self.chance.choices(deeds, (5, 2, 2, 3, 1, 1))
+    async def shop(self, over: asyncio.Event, deeds: int) -> None:
+        """Do so many things, or until it is over. What was begun is brought to its end."""
+        choice = {
+            self.add: 5,
+            self.merge: 2,
+            self.order_cart: 2,
+            self.order_items: 3,
+            self.pay: 5,
+            self.wallet.refund: 1,
+            self.cancel: 1,
+            self.watch: 1,
+        }
+        for _ in range(deeds):
+            if over.is_set():
+                return
+            (deed,) = self.chance.choices(list(choice), list(choice.values()))
             await deed()
             await asyncio.sleep(self.chance.uniform(0.02, 0.2))
 
@@ -100,7 +111,9 @@ class Shopper:
             token = token or cart["cart_token"]
         if not token:
             return
-        merged = await self._perhaps_twice("/api/cart/merge/", {"cart_token": token})
+        merged = await self.ledger.write_perhaps_twice(
+            self.person, "/api/cart/merge/", {"cart_token": token}, self.chance
+        )
         if merged:
             self.put += held
 
@@ -116,6 +129,11 @@ class Shopper:
             self.ledger.check(
                 placed.lines == pieces(items), f"order {placed.id} is not what was asked for"
             )
+
+    async def pay(self) -> None:
+        """Pay one of the latest orders, whether it was paid before or not."""
+        if self.orders:
+            await self.wallet.pay(self.chance.choice(list(self.orders)[-LATEST:]))
 
     async def cancel(self) -> None:
         """Cancel an order."""
@@ -164,21 +182,13 @@ class Shopper:
         return {"product_id": self.chance.choice(products), "quantity": self.chance.randint(1, 3)}
 
     async def _order(self, what: dict[str, Any]) -> Placed | None:
-        answers = await self._perhaps_twice("/api/orders/", what | {"shipping_address": ADDRESS})
+        answers = await self.ledger.write_perhaps_twice(
+            self.person, "/api/orders/", what | {"shipping_address": ADDRESS}, self.chance
+        )
         ids = {answer["id"] for answer in answers}
         self.ledger.check(len(ids) <= 1, f"one key made {len(ids)} orders")
         if not answers:
             return None
         placed = Placed.read(answers[0])
-        if placed.id not in self.orders:
-            self.orders[placed.id] = placed
-            self.pay(placed)
+        self.orders.setdefault(placed.id, placed)
         return placed
-
-    async def _perhaps_twice(self, path: str, body: dict[str, Any]) -> list[dict[str, Any]]:
-        """Answers to a write that is sent once, or, with one key, twice at the same time."""
-        key, times = uuid7().hex, 2 if self.chance.random() < 0.2 else 1
-        answers = await asyncio.gather(
-            *(self.ledger.write(self.person, "POST", path, body, key=key) for _ in range(times))
-        )
-        return [answer for answer in answers if answer is not None]

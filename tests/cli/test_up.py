@@ -163,7 +163,14 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 class TestReady:
     def test_the_ready_file_says_where_everything_is(self, shop: Running) -> None:
-        assert set(shop.ready) == {"edge", "services", "admin", "database_url", "mailbox"}
+        assert set(shop.ready) == {
+            "edge",
+            "services",
+            "admin",
+            "database_url",
+            "mailbox",
+            "stripe",
+        }
         assert set(shop.ready["services"]) == set(SERVICES)
         for address in shop.ready["services"].values():
             host, port = address.split(":")
