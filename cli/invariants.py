@@ -265,6 +265,16 @@ USERS = (
         )
         """,
     ),
+    Invariant(
+        "the orders of a deleted user hold nothing personal",
+        ("users", "order"),
+        f"""
+        SELECT o.id, o.user_id FROM users.users u JOIN "order".orders o ON o.user_id = u.id
+        WHERE u.delete_time < now() - {AT_REST}
+          AND (o.email <> '' OR o.shipping_phone <> ''
+               OR o.shipping_address - 'region_code' <> '{{}}'::jsonb)
+        """,
+    ),
 )
 
 INVARIANTS = (

@@ -10,14 +10,14 @@ from pydantic import Field
 
 from services.cart import store
 from services.cart.catalogue import Catalogue
-from services.cart.handlers import CartService, CheckoutService
+from services.cart.handlers import CartService, CheckoutService, ErasureService
 from services.cart.tables import metadata
 from services.kit import clients, process, tasks
 from services.kit.auth import AccessTokens, Authenticator, Keys, ServiceCredential
 from services.kit.db import Database
 from services.kit.server import Server
 from services.kit.settings import ServiceSettings
-from shop.cart.v1 import cart_pb2_grpc, checkout_pb2_grpc
+from shop.cart.v1 import cart_pb2_grpc, checkout_pb2_grpc, erasure_pb2_grpc
 from shop.catalog.v1 import stock_pb2_grpc
 from shop.users.v1 import users_pb2, users_pb2_grpc
 
@@ -58,6 +58,7 @@ def build(settings: Settings, database: Database) -> Server:
         checkout_pb2_grpc.add_CheckoutServiceServicer_to_server,
         CheckoutService(database, catalogue),
     )
+    carts.add(erasure_pb2_grpc.add_ErasureServiceServicer_to_server, ErasureService(database))
 
     kept = timedelta(days=settings.guest_cart_days)
     abandoned = partial(tasks.remove_all, database, partial(store.forget_abandoned, age=kept))

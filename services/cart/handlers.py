@@ -1,4 +1,4 @@
-"""CartService and CheckoutService: one method an RPC.
+"""CartService, CheckoutService and ErasureService: one method an RPC.
 
 What a cart costs is read from the catalogue outside of transactions, so a change is stored first,
 and the cart is rendered afterwards. A call repeated with its idempotency key finds the change done
@@ -23,7 +23,14 @@ from services.kit import call, errors, masks
 from services.kit.db import Database, Row, Transaction
 from services.kit.etags import check_etag
 from services.kit.idempotency import Replay
-from shop.cart.v1 import cart_pb2, cart_pb2_grpc, checkout_pb2, checkout_pb2_grpc
+from shop.cart.v1 import (
+    cart_pb2,
+    cart_pb2_grpc,
+    checkout_pb2,
+    checkout_pb2_grpc,
+    erasure_pb2,
+    erasure_pb2_grpc,
+)
 from shop.cart.v1.cart_pb2 import Cart
 
 TOKEN_HEADER = "x-cart-token"  # noqa: S105 - the name of a header
@@ -185,6 +192,18 @@ class CheckoutService(checkout_pb2_grpc.CheckoutServiceServicer):
                 tx, UUID(request.cart_id), UUID(request.order_id), quantities
             )
             return tx.reply(Empty())
+
+
+class ErasureService(erasure_pb2_grpc.ErasureServiceServicer):
+    """Erases what carts hold of a person."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    async def EraseUser(self, request: erasure_pb2.EraseUserRequest, context: Any) -> Empty:
+        async with self._db.transaction(keyed=False) as tx:
+            await store.erase(tx, UUID(request.user_id))
+        return Empty()
 
 
 def _before(cart: Row) -> dict[str, int]:

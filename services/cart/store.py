@@ -16,8 +16,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by, insert
 
 from services.cart import rules
-from services.cart.tables import carts, items, orders
-from services.kit import errors
+from services.cart.tables import carts, items, metadata, orders
+from services.kit import errors, idempotency
 from services.kit.db import Connection, Row, Statement
 from services.kit.ids import uuid7
 from services.kit.statements import json_object
@@ -30,6 +30,8 @@ class Owner:
     user_id: UUID | None = None
     token_hash: bytes | None = None
 
+
+KEYS = idempotency.Keys(metadata)
 
 _ID = sa.bindparam("row_id", type_=sa.Uuid)
 _CART_ID = sa.bindparam("of_cart", type_=sa.Uuid)
@@ -161,6 +163,7 @@ _abandoned = (
     .limit(1000)
     .with_for_update(skip_locked=True)
 )
+_ERASE = Statement(sa.delete(carts).where(_customers))
 _FORGET_ABANDONED = Statement(sa.delete(carts).where(carts.c.id.in_(_abandoned)))
 
 
@@ -287,6 +290,12 @@ async def remove_ordered(
 async def forget_abandoned(connection: Connection, age: timedelta) -> int:
     """Remove up to 1,000 guests' carts that nobody changed for so long; the number removed."""
     return await _FORGET_ABANDONED.run(connection, age=age)
+
+
+async def erase(tx: Connection, user_id: UUID) -> None:
+    """Remove the cart of a user, and what was answered to them."""
+    await _ERASE.run(tx, of_user=user_id)
+    await KEYS.forget_user(tx, user_id)
 
 
 def _not_found() -> errors.ServiceError:

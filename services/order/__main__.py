@@ -17,6 +17,7 @@ from services.kit.settings import SettingsError
 from services.order import sweeper
 from services.order.basket import Basket
 from services.order.checkout import Checkout
+from services.order.erasure_handlers import ErasureService
 from services.order.faults import Faults, Point
 from services.order.follow_ups import FollowUps
 from services.order.handlers import OrderService
@@ -27,7 +28,7 @@ from services.order.tables import metadata
 from services.order.watching import Watchers
 from shop.cart.v1 import checkout_pb2_grpc
 from shop.catalog.v1 import stock_pb2_grpc
-from shop.order.v1 import order_pb2_grpc, rate_pb2_grpc, settlement_pb2_grpc
+from shop.order.v1 import erasure_pb2_grpc, order_pb2_grpc, rate_pb2_grpc, settlement_pb2_grpc
 from shop.payment.v1 import closure_pb2_grpc
 from shop.users.v1 import users_pb2, users_pb2_grpc
 
@@ -118,6 +119,7 @@ def build(settings: Settings, database: Database) -> Server:
         SettlementService(database, faults),
     )
     orders.add(rate_pb2_grpc.add_RateServiceServicer_to_server, RateService(database))
+    orders.add(erasure_pb2_grpc.add_ErasureServiceServicer_to_server, ErasureService(database))
     orders.when_draining(watchers.drain)
     orders.background("token keys", keys.refresh_forever)
     orders.background("outbox", follow_ups.relay().forever)

@@ -25,7 +25,7 @@ from services.kit.call import Claim
 from services.kit.db import Connection, Database, Row
 from services.kit.errors import ServiceError
 from services.kit.money import to_minor
-from services.order import follow_ups, rate_store, rules, store, totals
+from services.order import erasure_store, follow_ups, rate_store, rules, store, totals
 from services.order.basket import Basket
 from services.order.faults import Faults, Point
 from services.order.store import Event
@@ -216,6 +216,9 @@ class Checkout:
             placed = await store.write(tx, locked, changes, _SYSTEM)
             if sums.total == 0:
                 placed = await follow_ups.pay(tx, placed, None)
+            if locked["user_is_erased"]:  # while the order was being made
+                await erasure_store.erase(tx, locked["user_id"])
+                placed = await store.get(tx, order["id"])
             return placed
 
     async def _give_up(self, order: Row) -> Row | None:

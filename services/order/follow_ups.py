@@ -140,6 +140,8 @@ class FollowUps:
         """Tell the customer what they have bought."""
         async with self._db.connection() as connection:
             order = await store.get(connection, UUID(bytes=payload))
+        if not order["email"]:  # the customer was erased
+            return
         name = f"order-{order['id']}"
         await self._delivery.send(confirmation.compose(order, self._letterhead), name=name)
 

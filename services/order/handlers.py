@@ -65,7 +65,7 @@ class OrderService(order_pb2_grpc.OrderServiceServicer):
                 order = await follow_ups.cancel(tx, order, event, columns)
             else:
                 order = await store.write(tx, order, columns, event)
-            answer = tx.reply(messages.order(order))
+            answer = tx.reply(messages.order(order), subject=order["user_id"])
         self._faults.reach(Point.AFTER_UPDATE)
         return answer
 
@@ -83,7 +83,7 @@ class OrderService(order_pb2_grpc.OrderServiceServicer):
                 actor = rules.actor(By.CANCEL, owner=by is By.OWNER)
                 event = Event(actor, call.user_id(), request.note)
                 order = await follow_ups.cancel(tx, order, event)
-            answer = tx.reply(messages.order(order))
+            answer = tx.reply(messages.order(order), subject=order["user_id"])
         self._faults.reach(Point.AFTER_UPDATE)
         return answer
 

@@ -17,7 +17,7 @@ from services.kit import errors
 from services.kit.db import Connection, Row, Statement
 from services.kit.ids import uuid7
 from services.order.rules import PENDING
-from services.order.tables import order_events, order_lines, orders
+from services.order.tables import erased_users, order_events, order_lines, orders
 from shop.order.v1.order_pb2 import OrderEvent
 
 # Told the id of an order whenever its history grows.
@@ -142,7 +142,12 @@ def _write() -> sa.Select[Any]:
 _INSERT = Statement(_insert())
 _WRITE = Statement(_write())
 _GET = Statement(with_lines(orders).where(orders.c.id == _ID))
-_LOCK = Statement(sa.select(orders).where(orders.c.id == _ID).with_for_update())
+_IS_ERASED = sa.exists().where(erased_users.c.user_id == orders.c.user_id)
+_LOCK = Statement(
+    sa.select(orders, _IS_ERASED.label("user_is_erased"))
+    .where(orders.c.id == _ID)
+    .with_for_update(of=orders)
+)
 _FIND_BY_KEY = Statement(
     with_lines(orders).where(
         orders.c.user_id == sa.bindparam("of_user", type_=sa.Uuid),
@@ -241,7 +246,7 @@ async def cart_is_cleared(connection: Connection, order_id: UUID) -> None:
 
 
 async def find_and_lock(tx: Connection, order_id: UUID) -> Row | None:
-    """An order without its lines, locked until the end."""
+    """An order without its lines, locked until the end; and `user_is_erased`, of its user."""
     return await _LOCK.first(tx, row_id=order_id)
 
 

@@ -143,7 +143,8 @@ order_lines = sa.Table(
     sa.CheckConstraint("quantity > 0 AND unit_price >= 0", name="order_lines_amounts"),
 )
 
-# The history. Triggers refuse to change it; it goes only with an order that was never placed.
+# The history. Triggers refuse to change it, but for emptying the notes of a user who was erased; it
+# goes only with an order that was never placed.
 order_events = sa.Table(
     "order_events",
     metadata,
@@ -202,6 +203,14 @@ tax_rates = sa.Table(
     *_life(),
     sa.CheckConstraint("rate_ppm BETWEEN 0 AND 1000000", name="tax_rates_rate_ppm"),
     sa.Index("tax_rates_region_code", "region_code", unique=True),
+)
+
+# Users whose traces were erased.
+erased_users = sa.Table(
+    "erased_users",
+    metadata,
+    sa.Column("user_id", sa.Uuid, primary_key=True),
+    sa.Column("create_time", Moment, nullable=False, server_default=sa.func.now()),
 )
 
 idempotency_keys = idempotency.table(metadata)

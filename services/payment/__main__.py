@@ -18,6 +18,7 @@ from services.kit.server import Server
 from services.kit.settings import ServiceSettings, SettingsError
 from services.payment import event_store
 from services.payment.cashier import Cashier
+from services.payment.erasure import ErasureService
 from services.payment.faults import Faults, Point
 from services.payment.follow_ups import FollowUps
 from services.payment.handlers import ClosureService, PaymentService
@@ -30,7 +31,7 @@ from services.payment.sessions import session_check
 from services.payment.stripe_gateway import StripeGateway
 from services.payment.tables import metadata
 from shop.order.v1 import order_pb2_grpc, settlement_pb2_grpc
-from shop.payment.v1 import closure_pb2_grpc, payment_pb2_grpc
+from shop.payment.v1 import closure_pb2_grpc, erasure_pb2_grpc, payment_pb2_grpc
 from shop.users.v1 import session_pb2_grpc, users_pb2, users_pb2_grpc
 
 CLEANUP_SECONDS = 600.0
@@ -188,6 +189,7 @@ def build(settings: Settings, database: Database) -> Server:
         closure_pb2_grpc.add_ClosureServiceServicer_to_server,
         ClosureService(database, wake, parts.faults),
     )
+    payments.add(erasure_pb2_grpc.add_ErasureServiceServicer_to_server, ErasureService(database))
     forget = partial(tasks.remove_all, database, partial(event_store.forget_old, age=EVENTS_KEPT))
     payments.background("token keys", keys.refresh_forever)
     payments.background("gateway", parts.gateway.keep_open)

@@ -27,6 +27,7 @@ _ORDER = sa.bindparam("of_order", type_=sa.Uuid)
 _NOW = sa.func.clock_timestamp()
 # Written out, not parameters: only then does Postgres use the partial index.
 _ACTIVE = sa.text("status IN (1, 2, 3, 7, 8, 9) AND NOT give_back")
+_OPEN: list[sa.ColumnElement[int]] = [sa.literal_column(str(status)) for status in (1, 2, 8)]
 
 
 def _after(seconds: str) -> sa.ColumnElement[Any]:
@@ -165,7 +166,12 @@ _WRITE = Statement(
     .where(payments.c.id == _ID)
     .values(
         {name: _new(name) for name in _WRITABLE}
-        | {"version": payments.c.version + 1, "update_time": _NOW}
+        | {
+            # Only the customer's step needs it, and a URL may tell of a person.
+            "return_url": sa.case((_new("status").in_(_OPEN), payments.c.return_url), else_=""),
+            "version": payments.c.version + 1,
+            "update_time": _NOW,
+        }
     )
     .returning(payments)
 )

@@ -31,6 +31,7 @@ payments = sa.Table(
     sa.Column("amount", sa.BigInteger, nullable=False),
     sa.Column("currency", sa.Text, nullable=False),
     sa.Column("payment_method", sa.Text, nullable=False),
+    # While it is under way; then it is forgotten.
     sa.Column("return_url", sa.Text, nullable=False),
     sa.Column("status", sa.SmallInteger, nullable=False),
     # Stripe's PaymentIntent, and the status that it was last seen in; unknown until Stripe answers.
@@ -101,6 +102,8 @@ payments = sa.Table(
         unique=True,
         postgresql_where=sa.text("intent_id IS NOT NULL"),
     ),
+    # What is erased with a user.
+    sa.Index("payments_of_user", "user_id"),
     # The list of an order, read backwards: newest first.
     sa.Index("payments_newest_of_order", "order_id", "create_time", "id"),
     sa.Index("payments_due", "check_time", postgresql_where=sa.text("check_time IS NOT NULL")),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field
 
-from services.kit import outbox, process, tasks
+from services.kit import clients, outbox, process, tasks
 from services.kit.auth import AccessTokens, Authenticator, Keys, ServiceCredential
 from services.kit.db import Database
 from services.kit.delivery import MailSettings
@@ -17,12 +18,18 @@ from services.kit.settings import SettingsError
 from services.users import cleanup, mail_store
 from services.users.access import session_check
 from services.users.auth_handlers import AuthService, SessionService
+from services.users.follow_ups import FollowUps
 from services.users.handlers import UserService
 from services.users.passwords import ITERATIONS, MEMORY_KIB, Passwords
 from services.users.recovery import Postman
 from services.users.signing import SigningKeys
 from services.users.tables import metadata
+from shop.cart.v1 import erasure_pb2_grpc as cart_pb2_grpc
+from shop.order.v1 import erasure_pb2_grpc as order_pb2_grpc
+from shop.payment.v1 import erasure_pb2_grpc as payment_pb2_grpc
 from shop.users.v1 import session_pb2_grpc, users_pb2_grpc
+
+Stub = TypeVar("Stub")
 
 KEYS_SECONDS = 5.0
 CLEANUP_SECONDS = 60.0
@@ -36,6 +43,9 @@ class Settings(MailSettings):
     signing_delay_seconds: float = Field(
         600, ge=0, description="how long a new key is only published; Envoy keeps a copy for 300 s"
     )
+    order_address: str = Field("", description="where orders are; empty: the shop has none")
+    cart_address: str = Field("", description="where carts are; empty: the shop has none")
+    payment_address: str = Field("", description="where payments are; empty: the shop has none")
     argon2_iterations: int = Field(ITERATIONS, ge=1)
     argon2_memory_kib: int = Field(MEMORY_KIB, ge=8)
 
@@ -51,6 +61,7 @@ def build(settings: Settings, database: Database) -> Server:
     """The service, ready to start. Raises SettingsError."""
     signing = SigningKeys(settings.signing_keys, delay_seconds=settings.signing_delay_seconds)
     passwords = settings.passwords()
+    credential = ServiceCredential(settings.service, settings.service_secret.get_secret_value())
 
     async def own_keys() -> dict[str, object]:
         return {"keys": signing.jwks()}
@@ -58,7 +69,7 @@ def build(settings: Settings, database: Database) -> Server:
     keys = Keys(own_keys)
     auth = Authenticator(
         AccessTokens(keys, issuer=settings.issuer),
-        ServiceCredential(settings.service, settings.service_secret.get_secret_value()),
+        credential,
         check_session=session_check(database),
     )
     users = Server.of(settings, auth, ready=database.ready)
@@ -70,10 +81,9 @@ def build(settings: Settings, database: Database) -> Server:
     users.add(session_pb2_grpc.add_SessionServiceServicer_to_server, SessionService(database))
 
     postman = Postman(database, settings.delivery(), settings.letterhead())
+    mails = {mail_store.MAIL: postman.mail, mail_store.RESET_REQUEST: postman.reset_request}
     relay = outbox.Relay(
-        database,
-        mail_store.OUTBOX,
-        {mail_store.MAIL: postman.mail, mail_store.RESET_REQUEST: postman.reset_request},
+        database, mail_store.OUTBOX, mails | _follow_ups(settings, credential).topics()
     )
 
     async def reload_keys() -> None:
@@ -85,6 +95,17 @@ def build(settings: Settings, database: Database) -> Server:
     users.background("cleanup", tasks.every(CLEANUP_SECONDS, partial(cleanup.clean, database)))
     users.background("old keys", tasks.every(CLEANUP_SECONDS, database.forget_old_keys))
     return users
+
+
+def _follow_ups(settings: Settings, credential: ServiceCredential) -> FollowUps:
+    def stub(address: str, make: Callable[[Any], Stub]) -> Stub | None:
+        return make(clients.connect(address, credential)) if address else None
+
+    return FollowUps(
+        orders=stub(settings.order_address, order_pb2_grpc.ErasureServiceStub),
+        carts=stub(settings.cart_address, cart_pb2_grpc.ErasureServiceStub),
+        payments=stub(settings.payment_address, payment_pb2_grpc.ErasureServiceStub),
+    )
 
 
 if __name__ == "__main__":

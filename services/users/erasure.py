@@ -1,10 +1,21 @@
-"""Erasing a user: nothing personal is left in any table of the service; the id stays."""
+"""Erasing a user: nothing personal is left in any table of the service; the id stays.
+
+Other services are told by the outbox, in the same transaction.
+"""
 
 from __future__ import annotations
 
 from services.kit import idempotency
 from services.kit.db import Row, Transaction
-from services.users import address_store, attempt_store, mail_store, rules, session_store, store
+from services.users import (
+    address_store,
+    attempt_store,
+    follow_ups,
+    mail_store,
+    rules,
+    session_store,
+    store,
+)
 from services.users.tables import metadata
 
 KEYS = idempotency.Keys(metadata)
@@ -18,6 +29,7 @@ async def erase(tx: Transaction, user: Row) -> None:
     await session_store.end_all(tx, id)
     await mail_store.void(tx, id)
     await mail_store.unsend(tx, id, email_key)
+    await follow_ups.erase_elsewhere(tx, id)
     await KEYS.forget_user(tx, id)
     await attempt_store.forget(
         tx,

@@ -12,14 +12,14 @@ from google.type.money_pb2 import Money
 
 from services.cart import tables as cart_tables
 from services.cart.catalogue import Catalogue
-from services.cart.handlers import CartService, CheckoutService
+from services.cart.handlers import CartService, CheckoutService, ErasureService
 from services.catalog import tables as catalog_tables
 from services.catalog.handlers import CatalogService
 from services.catalog.stock_handlers import StockService
 from services.kit import clients
 from services.kit.auth import ServiceCredential
 from services.kit.db import Database
-from shop.cart.v1 import cart_pb2_grpc, checkout_pb2_grpc
+from shop.cart.v1 import cart_pb2_grpc, checkout_pb2_grpc, erasure_pb2_grpc
 from shop.catalog.v1 import catalog_pb2_grpc, stock_pb2_grpc
 from shop.catalog.v1.catalog_pb2 import CreateProductRequest, Product
 from tests import callers, running
@@ -62,6 +62,10 @@ async def served(
                 (
                     checkout_pb2_grpc.add_CheckoutServiceServicer_to_server,
                     CheckoutService(database, catalogue),
+                ),
+                (
+                    erasure_pb2_grpc.add_ErasureServiceServicer_to_server,
+                    ErasureService(database),
                 ),
             ]
 

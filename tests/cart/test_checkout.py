@@ -1,9 +1,10 @@
-"""What the order service asks of carts."""
+"""What other services ask of carts."""
 
 from __future__ import annotations
 
 import asyncio
 
+import asyncpg
 from grpc import StatusCode
 
 from services.kit.ids import uuid7
@@ -11,10 +12,12 @@ from shop.cart.v1.cart_pb2 import AddItemRequest, Cart, GetCartRequest
 from shop.cart.v1.cart_pb2_grpc import CartServiceStub
 from shop.cart.v1.checkout_pb2 import GetCheckoutCartRequest, RemoveOrderedItemsRequest
 from shop.cart.v1.checkout_pb2_grpc import CheckoutServiceStub
+from shop.cart.v1.erasure_pb2 import EraseUserRequest
+from shop.cart.v1.erasure_pb2_grpc import ErasureServiceStub
 from tests import callers
 from tests.callers import User
 from tests.cart.conftest import Shelf
-from tests.running import refused
+from tests.running import Running, refused
 
 Line = RemoveOrderedItemsRequest.Line
 
@@ -83,3 +86,26 @@ class TestRemoveOrderedItems:
                 ),
                 metadata=callers.service(),
             )
+
+
+class TestEraseUser:
+    async def test_the_cart_is_gone_and_nobody_elses(
+        self,
+        served: Running,
+        carts: CartServiceStub,
+        shelf: Shelf,
+        customer: User,
+        owner_connection: asyncpg.Connection,
+    ) -> None:
+        other, product = User(), await shelf.put("Cap")
+        for who in (customer, other):
+            request = AddItemRequest(product_id=product.id, quantity=1)
+            await carts.AddItem(request, metadata=who(key="k"))
+        for _ in range(2):
+            await ErasureServiceStub(served.channel).EraseUser(
+                EraseUserRequest(user_id=str(customer.id)), metadata=callers.service("users")
+            )
+            assert not (await carts.GetCart(GetCartRequest(), metadata=customer())).items
+            for table in ("carts", "items", "idempotency_keys"):
+                assert await owner_connection.fetchval(f"SELECT count(*) FROM cart.{table}") == 1
+        assert (await carts.GetCart(GetCartRequest(), metadata=other())).item_count == 1

@@ -27,6 +27,7 @@ from services.kit.delivery import Letterhead, Mailbox
 from services.order import tables as order_tables
 from services.order.basket import Basket
 from services.order.checkout import Checkout
+from services.order.erasure_handlers import ErasureService
 from services.order.faults import Faults
 from services.order.follow_ups import FollowUps
 from services.order.handlers import OrderService
@@ -39,7 +40,7 @@ from services.users.handlers import UserService
 from services.users.passwords import Passwords
 from shop.cart.v1 import cart_pb2_grpc, checkout_pb2_grpc
 from shop.catalog.v1 import catalog_pb2_grpc, stock_pb2_grpc
-from shop.order.v1 import order_pb2_grpc, rate_pb2_grpc, settlement_pb2_grpc
+from shop.order.v1 import erasure_pb2_grpc, order_pb2_grpc, rate_pb2_grpc, settlement_pb2_grpc
 from shop.users.v1 import users_pb2_grpc
 from tests import callers, running
 from tests.order.processes import users
@@ -159,6 +160,10 @@ async def parts(
                     SettlementService(database, Faults()),
                 ),
                 (rate_pb2_grpc.add_RateServiceServicer_to_server, RateService(database)),
+                (
+                    erasure_pb2_grpc.add_ErasureServiceServicer_to_server,
+                    ErasureService(database),
+                ),
             ]
 
         orders = await stack.enter_async_context(
