@@ -18,5 +18,8 @@ def create_index_concurrently(
         # Building waits for transactions that began earlier; nobody waits for it.
         op.execute("SET lock_timeout = 0")
         op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {schema}.{name}")
-        op.execute(f"CREATE {kind} CONCURRENTLY {name} ON {schema}.{table} {columns}{condition}")
+        op.execute(
+            f"CREATE {kind} CONCURRENTLY IF NOT EXISTS {name}"
+            f" ON {schema}.{table} {columns}{condition}"
+        )
         op.execute("RESET lock_timeout")
