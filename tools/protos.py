@@ -6,6 +6,7 @@
   (`*.pyi`; stubs are typed for grpc.aio). Google's messages come from googleapis-common-protos.
 - `shop.binpb`: the descriptor set with everything imported, plus google.rpc's error details, which
   Envoy needs to print errors. Of all comments it keeps ours: documentation is made from them.
+- `openapi.yaml`: what the REST side of it is, made by `tools.openapi`.
 
 Before that it refreshes third_party/googleapis, the protos of Google that ours import, from the
 package that also brings their Python code.
@@ -31,7 +32,8 @@ from google.protobuf import descriptor_pb2
 ROOT = Path(__file__).resolve().parent.parent
 GENERATED = ROOT / "generated"
 DESCRIPTORS = "shop.binpb"
-OWNED = ("shop", "buf", DESCRIPTORS)
+OPENAPI = "openapi.yaml"
+OWNED = ("shop", "buf", DESCRIPTORS, OPENAPI)
 OUR_PACKAGE = "shop/"
 # Whatever is not ours and not in googleapis-common-protos has to be generated too.
 ALSO_GENERATED = ("buf/validate/validate.proto",)
@@ -42,9 +44,10 @@ INCLUDES = ("protos", "third_party/googleapis", "third_party/protovalidate")
 PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
 
-def run(*command: str | Path) -> None:
+def run(*command: str | Path, **environment: str) -> None:
     """Run a tool in the repository. When it fails, so do we: its own output says why."""
-    result = subprocess.run(command, cwd=ROOT, env=os.environ | {"PATH": PATH}, check=False)
+    surroundings = os.environ | {"PATH": PATH} | environment
+    result = subprocess.run(command, cwd=ROOT, env=surroundings, check=False)
     if result.returncode:
         raise SystemExit(result.returncode)
 
@@ -105,6 +108,11 @@ def generate(folder: Path) -> None:
         f"--grpc_python_out={folder}",
         f"--mypy_grpc_out=quiet,only_async:{folder}",
         *services,
+    )
+    # In a process of its own, which knows the options and reasons that were generated just now.
+    run(
+        *(sys.executable, "-m", "tools.openapi", folder / DESCRIPTORS, folder / OPENAPI),
+        PYTHONPATH=str(folder),
     )
 
 
