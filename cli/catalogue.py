@@ -10,11 +10,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from services.catalog import rules
 
 CURRENCY = "USD"
 _FILE = Path(__file__).with_name("demo.toml")
+_DEMO = 0x0199A000_0000_7000_8000_000000000000
 _SOME_HAVE_VARIANTS = 0.3
 _SOME_ARE_NAMED = 0.4
 _SOME_ARE_REDUCED = 0.15
@@ -23,16 +25,23 @@ _SOME_ARE_SOLD_OUT = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A variant: what tells it from the others, and how many pieces there are."""
+    """A variant: what tells it from the others, and how many pieces there are.
+
+    Without an `id` it gets a new one.
+    """
 
     sku: str
     options: Mapping[str, str]
     on_hand: int
+    id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A product. Prices are in cents; `slug` and SKUs have to be unique in a catalogue."""
+    """A product. Prices are in cents; `slug` and SKUs have to be unique in a catalogue.
+
+    Without an `id` it gets a new one.
+    """
 
     slug: str
     name: str
@@ -42,6 +51,7 @@ class Item:
     compare_at_price: int | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
     choices: tuple[Choice, ...] = ()
+    id: UUID | None = None
 
 
 @functools.cache
@@ -60,13 +70,17 @@ def categories() -> list[tuple[str, str]]:
 
 
 def demo_items() -> list[Item]:
-    """The products of the demo, which are the same in every shop."""
+    """The products of the demo, which are the same in every shop, down to their ids.
+
+    So the examples of the API's documentation can name them.
+    """
     luck = random.Random("demo")  # noqa: S311 - stock is no secret
-    items = []
+    items: list[Item] = []
     for category in _categories():
         for product in category["products"]:
             was = product.get("was")
             slug = rules.slug_of(product["name"])
+            number = len(items) + 1
             items.append(
                 Item(
                     slug=slug,
@@ -77,9 +91,17 @@ def demo_items() -> list[Item]:
                     compare_at_price=None if was is None else round(was * 100),
                     attributes=product["attributes"],
                     choices=tuple(
-                        Choice(_sku(slug, options), options, luck.choice((0, 3, 8, 12, 25, 40)))
-                        for options in _combinations(product.get("choose", {}))
+                        Choice(
+                            _sku(slug, options),
+                            options,
+                            luck.choice((0, 3, 8, 12, 25, 40)),
+                            _demo_id(number, index),
+                        )
+                        for index, options in enumerate(
+                            _combinations(product.get("choose", {})), start=1
+                        )
                     ),
+                    id=_demo_id(number),
                 )
             )
     return items
@@ -131,6 +153,11 @@ def made_up_items(count: int, seed: str) -> Iterator[Item]:
                 )
             ),
         )
+
+
+def _demo_id(product: int, variant: int = 0) -> UUID:
+    """A UUIDv7 of the time when the demo was made up."""
+    return UUID(int=_DEMO + (product << 16) + variant)
 
 
 def _coined(luck: random.Random, syllables: int) -> str:

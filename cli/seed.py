@@ -133,8 +133,8 @@ def _next(items: Iterator[Item], categories: Mapping[str, UUID]) -> Rows:
     batch = itertools.islice(items, BATCH)
     rows = Rows([], [], [], [])
     for item in batch:
-        product_id = uuid7()
-        chosen = [(uuid7(), choice) for choice in item.choices]
+        product_id = item.id or uuid7()
+        chosen = [(choice.id or uuid7(), choice) for choice in item.choices]
         rows.products.append(
             (
                 product_id,

@@ -29,7 +29,7 @@ _INSIDE: dict[str, dict[str, Schema]] = {
         "units": {"minimum": 0, "maximum": 10**12, "pattern": "^(1000000000000|[0-9]{1,12})$"},
         "nanos": _NANOS,
     },
-    "money.positive": {},  # one of two fields is more than 0: said in words
+    "money.positive": {},
     "postal_address.required": {
         "region_code": {"pattern": "^[A-Z]{2}$"},
         "address_lines": {"minItems": 1, "maxItems": 5},
@@ -45,6 +45,15 @@ _INSIDE: dict[str, dict[str, Schema]] = {
         **dict.fromkeys(("postal_code", "sorting_code", "language_code"), _CODE),
     },
     "http_body.size": {},  # the edge takes no longer ones
+}
+# ... and of the message as a whole.
+_TOGETHER: dict[str, Schema] = {
+    "money.positive": {
+        "anyOf": [
+            {"required": ["units"], "properties": {"units": {"minimum": 1, "pattern": "[1-9]"}}},
+            {"required": ["nanos"], "properties": {"nanos": {"minimum": 1}}},
+        ]
+    }
 }
 _NEEDED = {
     "money.price": ["currency_code"],
@@ -135,7 +144,9 @@ def tighten(schema: Schema, cel: list[validate_pb2.Rule]) -> Schema:
                     inner["items"] |= value
                 else:
                     inner[keyword] = value
-        schema.setdefault("required", []).extend(_NEEDED.get(rule.id, []))
+        if rule.id in _NEEDED:
+            schema["required"] = _NEEDED[rule.id]
+        schema |= _TOGETHER.get(rule.id, {})
     return schema
 
 

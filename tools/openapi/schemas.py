@@ -33,7 +33,11 @@ _WELL_KNOWN: dict[str, Schema] = {
     MASK: {"type": "string"},
 }
 # A rule that makes a kind of its own out of a message that is not ours.
-_KINDS = {"money.price": "PriceInput", "money.total": "AmountInput"}
+_KINDS = {
+    "money.price": "PriceInput",
+    "money.total": "AmountInput",
+    "money.positive": "PositiveAmountInput",
+}
 # Google's protos bring no comments with them.
 _FOREIGN = {
     "google.type.Money": "An amount of money.",
@@ -185,7 +189,7 @@ class Schemas:
 
     def _theirs(self, name: str, stated: validate_pb2.FieldRules) -> Schema:
         """A message that is not ours, with what the field's rules ask of it."""
-        component = _KINDS.get(stated.cel[0].id, f"{_short(name)}Input")
+        component = _KINDS.get(stated.cel[-1].id, f"{_short(name)}Input")
         schema = bounds.tighten(self._object(name, request=True), list(stated.cel))
         return self._component(component, name, schema, request=True)
 
