@@ -32,8 +32,9 @@ def document() -> dict[str, Any]:
 @functools.cache
 def _registry() -> Registry[Any]:
     resource = Resource.from_contents(document(), default_specification=DRAFT202012)
-    registry: Registry[Any] = Registry()
-    return registry.with_resource("urn:openapi", resource)
+    empty: Registry[Any] = Registry()
+    registry: Registry[Any] = empty.with_resource("urn:openapi", resource)
+    return registry
 
 
 def resolved(part: dict[str, Any]) -> dict[str, Any]:
