@@ -11,7 +11,7 @@ WORKERS ?= 2
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: up test lint protos bench chaos requirements help
+.PHONY: up test lint protos bench chaos image-check requirements help
 
 up: $(READY)  ## start the shop: Postgres, services, Envoy (make up ARGS="--port 9000")
 	@exec $(BIN)/shop up $(ARGS)
@@ -40,6 +40,9 @@ bench: $(READY)  ## load the shop and print ratios
 chaos: $(READY)  ## kill and stop parts of a shop under load (make chaos ARGS="--seconds 600 --seed 7")
 	@exec $(BIN)/python -m tests.chaos $(ARGS)
 
+image-check: $(READY)  ## run the Dockerfile's steps without docker, and the image (root, debootstrap)
+	@exec $(BIN)/python -m tools.image $(ARGS)
+
 requirements: $(READY)  ## pin requirements*.in anew (make requirements ARGS=--upgrade)
 	@for name in requirements-uv requirements requirements-dev; do \
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -48,7 +51,7 @@ requirements: $(READY)  ## pin requirements*.in anew (make requirements ARGS=--u
 	done
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # An environment that was moved here from another folder does not work: its stamp names its home.
 ifneq ($(lastword $(shell cat $(READY) 2>/dev/null)),$(CURDIR)/.venv)

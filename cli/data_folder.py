@@ -95,7 +95,7 @@ class DataFolder:
         for folder in (self.path, self.keys, self.mailbox, self.path / "secrets"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not any(self.keys.glob("*.pem")):
-            write_secret(self.keys / "1.pem", _signing_key())
+            write_secret(self.keys / "1.pem", signing_key())
         if not self.service_secret.exists():
             write_secret(self.service_secret, secrets.token_hex(32))
         if not self.stripe_webhook_secret.exists():
@@ -136,7 +136,8 @@ def write_secret(path: Path, text: str) -> None:
     unfinished.replace(path)
 
 
-def _signing_key() -> str:
+def signing_key() -> str:
+    """A new key for access tokens: EC P-256, as PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     pem = key.private_bytes(
         serialization.Encoding.PEM,

@@ -4,7 +4,7 @@
 why each part of it is there; the contract (`generated/shop.binpb`), which says what the public
 methods are, who may call them and which REST addresses they have; and the addresses of an `Edge`.
 
-`python -m cli.edge` renders `envoy/envoy.yaml`, the configuration that docker-compose uses.
+`python -m cli.edge` renders `envoy/envoy.yaml`, which docker-compose and Kubernetes use.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ class Edge:
     Only the services named here have routes; each may have several endpoints, which share its
     calls. `admin` is never to be reached from outside. `descriptors` is what Envoy reads at its
     start, from the folder it is started in when the path is relative. A new signing key has to be
-    published for `jwks_cache` before it is used.
+    published for `jwks_cache` before it is used. `watch` is where probes and Prometheus may look,
+    None for nowhere. A name may stand for up to `replicas` processes.
     """
 
     listen: Address
@@ -67,6 +68,8 @@ class Edge:
     audience: str = "shop"
     descriptors: Path = DESCRIPTORS
     jwks_cache: timedelta = timedelta(seconds=60)
+    watch: Address | None = None
+    replicas: int = 1
 
     @classmethod
     def of(cls, topology: Topology, *, issuer: str = "shop") -> Edge:
@@ -76,12 +79,14 @@ class Edge:
 
     @classmethod
     def compose(cls) -> Edge:
-        """The edge of docker-compose: a container per service, found by the service's name."""
+        """The edge of docker-compose and Kubernetes, where services are found by their names."""
         ports = {name: DEFAULT_PORT + i for i, name in enumerate(ALL_SERVICES, start=1)}
         return cls(
             listen=Address("0.0.0.0", DEFAULT_PORT),  # noqa: S104 - a container's own network
             admin=Address(LOOPBACK, DEFAULT_PORT + 9),
             services={name: (Address(name, ports[name]),) for name in SERVICES},
+            watch=Address("0.0.0.0", DEFAULT_PORT + 10),  # noqa: S104
+            replicas=10,
             descriptors=DESCRIPTORS.relative_to(ROOT),
         )
 

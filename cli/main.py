@@ -161,6 +161,20 @@ def verify(data: DataOption = DEFAULT_DATA) -> None:
 
 
 @app.command()
+def secrets(
+    folder: Annotated[Path, typer.Argument(help="Where they go: a folder for each container.")],
+    database_host: Annotated[
+        str, typer.Option(help="Where containers find Postgres.")
+    ] = "postgres",
+) -> None:
+    """Make the secrets of a shop that runs in containers, where they are missing."""
+    from cli import deployment_secrets
+
+    for path in deployment_secrets.write(folder, host=database_host):
+        typer.echo(f"made {path}")
+
+
+@app.command()
 def version() -> None:
     """Print the version."""
     typer.echo(importlib.metadata.version("shop"))

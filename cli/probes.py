@@ -1,9 +1,14 @@
-"""Questions to a server on this machine whether it works."""
+"""Questions to a server whether it works.
+
+`python -m cli.probes HOST:PORT` is a container's health check: status 0 when the gRPC server there
+is healthy. It starts fast, as it loads nothing but what it needs, and needs no program besides.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 
 from cli.topology import Address
 
@@ -95,3 +100,8 @@ def _header(length: int, kind: int, flags: int, stream: int) -> bytes:
 async def _frame(reader: asyncio.StreamReader) -> tuple[int, bytes]:
     header = await reader.readexactly(9)
     return header[3], await reader.readexactly(int.from_bytes(header[:3]))
+
+
+if __name__ == "__main__":
+    host, _, port = sys.argv[1].rpartition(":")
+    sys.exit(0 if asyncio.run(is_serving(Address(host, int(port)))) else 1)

@@ -47,6 +47,8 @@ def connect(
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 2_000),
+        # Behind a name, processes come and go: by default it is asked for at most every 30 s.
+        ("grpc.dns_min_time_between_resolutions_ms", 1_000),
     ]
     address = target if "," not in target else f"ipv4:{target}"
     return grpc.aio.insecure_channel(

@@ -25,6 +25,8 @@ log = logs.logger("server")
 # Bodies over 64 KiB are refused at the edge; batches between services may be larger.
 LARGEST_MESSAGE = 1 << 20
 PROBE_SECONDS = 0.5
+# Under this name health says that the process is alive, whatever its database does.
+LIVE = "live"
 # So long without a call is taken for the end of them, once clients have been told.
 QUIET_SECONDS = 0.05
 
@@ -159,6 +161,7 @@ class Server:
         """Listen. Calls are answered from now on; health says NOT_SERVING until `ready` does."""
         for name in ("", *self._names):
             await self._health.set(name, HealthCheckResponse.NOT_SERVING)
+        await self._health.set(LIVE, HealthCheckResponse.SERVING)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (*self._names, "grpc.health.v1.Health", reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
 
 import grpc
@@ -12,6 +13,7 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from cli.probes import http_status, is_serving
 from cli.topology import LOOPBACK, Address, free_port
+from tests.shop import command
 
 
 @pytest_asyncio.fixture
@@ -47,6 +49,16 @@ async def test_a_server_without_health_does_not() -> None:
     await bare.start()
     assert not await is_serving(Address(LOOPBACK, port))
     await bare.stop(0)
+
+
+@pytest.mark.parametrize("healthy", [True, False])
+async def test_a_containers_health_check_tells_by_its_status(
+    server: tuple[Address, health.aio.HealthServicer], healthy: bool
+) -> None:
+    if not healthy:
+        await server[1].set("", HealthCheckResponse.NOT_SERVING)
+    done = await command(sys.executable, "-m", "cli.probes", str(server[0]))
+    assert (done.returncode == 0) == healthy, done.stderr
 
 
 async def test_nobody_there_is_no_answer() -> None:

@@ -98,6 +98,7 @@ async def running(
         Address(LOOPBACK, free_port()),
         services,
         jwks_cache=timedelta(seconds=jwks_cache),
+        watch=Address(LOOPBACK, free_port()),
     )
     key = Key.make("key-1")
     backends = {name: Backend() for name in services}

