@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 from uuid import UUID
 
@@ -22,7 +21,7 @@ class Catalogue:
 
     async def variants(self, ids: Iterable[UUID]) -> dict[UUID, VariantSnapshot]:
         """These variants, as far as they exist."""
-        wanted = [str(id) for id in ids][:MOST]
+        wanted = _texts(ids)
         if not wanted:
             return {}
         request = stock_pb2.BatchGetVariantsRequest(variant_ids=wanted)
@@ -38,13 +37,22 @@ class Catalogue:
             if chosen is None:
                 raise errors.not_found("variant", variant_id)
             return chosen, found
-        request = stock_pb2.BatchGetVariantsRequest(product_ids=[product_id])
-        answer, found = await asyncio.gather(
-            self._stub.BatchGetVariants(request), self.variants(others)
+        product_id = str(UUID(product_id))
+        request = stock_pb2.BatchGetVariantsRequest(
+            product_ids=[product_id], variant_ids=_texts(others)
         )
-        if not answer.variants:
+        answer = await self._stub.BatchGetVariants(request)
+        of_product = [one for one in answer.variants if one.product_id == product_id]
+        if len(of_product) > 1:  # others of its variants are asked for: which is the default?
+            alone = stock_pb2.BatchGetVariantsRequest(product_ids=[product_id])
+            of_product = list((await self._stub.BatchGetVariants(alone)).variants)
+        if not of_product:
             raise errors.not_found("product", product_id)
-        return answer.variants[0], found | _by_id(answer)
+        return of_product[0], _by_id(answer)
+
+
+def _texts(ids: Iterable[UUID]) -> list[str]:
+    return [str(id) for id in ids][:MOST]
 
 
 def _by_id(answer: stock_pb2.BatchGetVariantsResponse) -> dict[UUID, VariantSnapshot]:

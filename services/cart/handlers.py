@@ -82,20 +82,22 @@ class CartService(cart_pb2_grpc.CartServiceServicer):
             # The token is the answer's alone: a key could not be replayed without storing it.
             token = secrets.token_urlsafe(TOKEN_BYTES)
             whose = Owner(token_hash=digest(token))
-        with suppress(Replay):
+        price = rules.price_of(variant)
+        try:
             async with self._db.transaction(keyed=not token) as tx:
-                if whose.token_hash is not None and token:
-                    cart = await store.make_guests(tx, whose.token_hash)
-                else:
-                    cart = await store.touch_or_make(tx, whose)
-                    check_etag(request.etag, _before(cart))
-                price = rules.price_of(variant)
-                await store.add_item(tx, cart["id"], UUID(variant.id), request.quantity, price)
+                cart = await store.add_item(
+                    tx, whose, UUID(variant.id), request.quantity, price, new=bool(token)
+                )
+                check_etag(request.etag if not token else "", _before(cart))
+                if cart["added"] is None:
+                    raise rules.too_many_pieces()
                 row = await store.get(tx, cart["id"])
                 rules.check_item_count(len(row["items"]))
                 rules.check_one_currency(row["items"], price[1])
                 tx.reply(Cart())
-        return await self._answer(whose, variants, token)
+        except Replay:
+            return await self._answer(whose, variants)
+        return await self._show(row, variants, token)
 
     async def UpdateItem(self, request: cart_pb2.UpdateItemRequest, context: Any) -> Cart:
         masks.changes(request, ("quantity",))
@@ -148,18 +150,16 @@ class CartService(cart_pb2_grpc.CartServiceServicer):
                 tx.reply(Cart())
         return await self._answer(mine, variants)
 
-    async def _answer(
-        self, whose: Owner, known: messages.Variants | None = None, token: str = ""
-    ) -> Cart:
-        """The cart as it is now; the catalogue is asked for variants that are not `known`."""
+    async def _answer(self, whose: Owner, known: messages.Variants | None = None) -> Cart:
+        """The cart as it is now."""
         async with self._db.connection() as connection:
             row = await store.find(connection, whose)
-        if row is None:
-            return Cart()
-        wanted = rules.variant_ids(row["items"])
-        variants = dict(known or {})
-        if not wanted <= variants.keys():
-            variants |= await self._catalogue.variants(wanted - variants.keys())
+        return Cart() if row is None else await self._show(row, known or {})
+
+    async def _show(self, row: Row, known: messages.Variants, token: str = "") -> Cart:
+        """A cart's row; the catalogue is asked for variants that are not `known`."""
+        missing = rules.variant_ids(row["items"]) - known.keys()
+        variants = {**known, **await self._catalogue.variants(missing)}
         return messages.cart(row, variants, token)
 
 

@@ -69,34 +69,56 @@ _TOUCH_GUESTS = Statement(
     sa.update(carts).where(_guests).values(**_changed).returning(carts.c.id, carts.c.version)
 )
 _TOUCH = Statement(sa.update(carts).where(carts.c.id == _ID).values(**_changed))
-_MAKE_CUSTOMERS = Statement(
+_make_customers = (
     insert(carts)
     .values(id=_ID, user_id=_USER_ID)
     .on_conflict_do_update(index_elements=["user_id"], set_=_changed)
     .returning(carts.c.id, carts.c.version)
 )
-_MAKE_GUESTS = Statement(
+_MAKE_CUSTOMERS = Statement(_make_customers)
+
+
+def _add_item(cart: Any) -> Statement:
+    """Put pieces into the cart that `cart` locks or makes; `added` is null for too many."""
+    locked = cart.cte("cart")
+    new = insert(items).from_select(
+        ["cart_id", "id", "variant_id", "quantity", "unit_price", "currency"],
+        sa.select(
+            locked.c.id,
+            sa.bindparam("item_id", type_=sa.Uuid),
+            sa.bindparam("new_variant_id", type_=sa.Uuid),
+            sa.bindparam("new_quantity", type_=sa.Integer),
+            sa.bindparam("new_unit_price", type_=sa.BigInteger),
+            sa.bindparam("new_currency", type_=sa.Text),
+        ),
+    )
+    more = items.c.quantity + new.excluded.quantity
+    added = (
+        new.on_conflict_do_update(
+            index_elements=["cart_id", "variant_id"],
+            set_={
+                "quantity": more,
+                "unit_price": new.excluded.unit_price,
+                "currency": new.excluded.currency,
+            },
+            where=more <= rules.MOST_PIECES,
+        )
+        .returning(items.c.id)
+        .cte("added")
+    )
+    return Statement(
+        sa.select(locked.c.id, locked.c.version, added.c.id.label("added")).select_from(
+            locked.outerjoin(added, sa.true())
+        )
+    )
+
+
+_ADD_TO_CUSTOMERS = _add_item(_make_customers)
+_ADD_TO_GUESTS = _add_item(
+    sa.update(carts).where(_guests).values(**_changed).returning(carts.c.id, carts.c.version)
+)
+_ADD_TO_NEW = _add_item(
     insert(carts).values(id=_ID, token_hash=_TOKEN_HASH).returning(carts.c.id, carts.c.version)
-)
-_new_item = insert(items).values(
-    id=_ID,
-    cart_id=_CART_ID,
-    variant_id=sa.bindparam("new_variant_id", type_=sa.Uuid),
-    quantity=sa.bindparam("new_quantity", type_=sa.Integer),
-    unit_price=sa.bindparam("new_unit_price", type_=sa.BigInteger),
-    currency=sa.bindparam("new_currency", type_=sa.Text),
-)
-_more = items.c.quantity + _new_item.excluded.quantity
-_ADD_ITEM = Statement(
-    _new_item.on_conflict_do_update(
-        index_elements=["cart_id", "variant_id"],
-        set_={
-            "quantity": _more,
-            "unit_price": _new_item.excluded.unit_price,
-            "currency": _new_item.excluded.currency,
-        },
-        where=_more <= rules.MOST_PIECES,
-    ).returning(items.c.id)
 )
 _of_item = sa.and_(items.c.cart_id == _CART_ID, items.c.id == _ID)
 _SET_QUANTITY = Statement(
@@ -207,26 +229,35 @@ async def touch_or_make(tx: Connection, owner: Owner) -> Row:
     return row
 
 
-async def make_guests(tx: Connection, token_hash: bytes) -> Row:
-    """A new cart for the guest who holds the token."""
-    return await _MAKE_GUESTS.one(tx, row_id=uuid7(), of_token=token_hash)
-
-
 async def add_item(
-    tx: Connection, cart_id: UUID, variant_id: UUID, quantity: int, price: tuple[int, str]
-) -> None:
-    """Put pieces into a locked cart. Raises FAILED_PRECONDITION (LIMIT_REACHED)."""
-    added = await _ADD_ITEM.value(
-        tx,
-        row_id=uuid7(),
-        of_cart=cart_id,
-        new_variant_id=variant_id,
-        new_quantity=quantity,
-        new_unit_price=price[0],
-        new_currency=price[1],
-    )
-    if added is None:
-        raise rules.too_many_pieces()
+    tx: Connection,
+    owner: Owner,
+    variant_id: UUID,
+    quantity: int,
+    price: tuple[int, str],
+    *,
+    new: bool = False,
+) -> Row:
+    """Put pieces into a cart, and lock it: `id`, the new `version`, and whether it was `added`.
+
+    The cart of a customer who has none is made, and that of a guest whose token is `new`. Raises
+    NOT_FOUND for a guest's that does not exist. Nothing is `added` when it would be too many.
+    """
+    item = {
+        "item_id": uuid7(),
+        "new_variant_id": variant_id,
+        "new_quantity": quantity,
+        "new_unit_price": price[0],
+        "new_currency": price[1],
+    }
+    if owner.user_id is not None:
+        return await _ADD_TO_CUSTOMERS.one(tx, row_id=uuid7(), of_user=owner.user_id, **item)
+    if new:
+        return await _ADD_TO_NEW.one(tx, row_id=uuid7(), of_token=owner.token_hash, **item)
+    row = await _ADD_TO_GUESTS.first(tx, of_token=owner.token_hash, **item)
+    if row is None:
+        raise _not_found()
+    return row
 
 
 async def set_quantity(tx: Connection, cart_id: UUID, id: UUID, quantity: int) -> None:

@@ -198,6 +198,14 @@ async def find(connection: Connection, order_id: UUID) -> Reservation | None:
     return _reservation(await _FIND.all(connection, order_id=order_id))
 
 
+async def get(connection: Connection, order_id: UUID) -> Reservation:
+    """The same. Raises NOT_FOUND."""
+    reservation = await find(connection, order_id)
+    if reservation is None:
+        raise errors.not_found("reservation", order_id)
+    return reservation
+
+
 async def lock(tx: Connection, order_id: UUID) -> Reservation:
     """An order's reservation as it is stored, locked until the end. Raises NOT_FOUND."""
     reservation = _reservation(await _LOCK.all(tx, order_id=order_id))

@@ -16,7 +16,8 @@ from services.catalog import (
 )
 from services.catalog.stock_rules import Line, Reservation
 from services.kit import call, pages
-from services.kit.db import Database, Transaction
+from services.kit.db import Database, Row, Transaction
+from services.kit.errors import ServiceError
 from shop.catalog.v1 import catalog_pb2, catalog_pb2_grpc, stock_pb2, stock_pb2_grpc
 
 DEFAULT_TTL = timedelta(minutes=15)
@@ -74,9 +75,7 @@ class StockService(stock_pb2_grpc.StockServiceServicer):
         self, request: stock_pb2.ReserveStockRequest, context: Any
     ) -> stock_pb2.Reservation:
         async with self._db.transaction() as tx:
-            reservation = await reservation_store.find(tx, UUID(request.order_id))
-            if reservation is None:
-                reservation = await _reserve(tx, request)
+            reservation = await _reserve(tx, request)
             stock_rules.check_repeated(reservation, request.lines)
             return tx.reply(stock_messages.reservation(reservation))
 
@@ -123,22 +122,35 @@ class StockService(stock_pb2_grpc.StockServiceServicer):
 
 
 async def _reserve(tx: Transaction, request: stock_pb2.ReserveStockRequest) -> Reservation:
-    """Make the order's reservation; when another call was faster, the one that it made."""
+    """Make the order's reservation, or find the one that this or another call has made before."""
     order_id = UUID(request.order_id)
     offers = await stock_store.offers(
         tx,
         [UUID(line.variant_id) for line in request.lines if line.variant_id],
         [UUID(line.product_id) for line in request.lines if line.product_id],
     )
+    try:
+        lines = _offered(request, offers)
+    except ServiceError:
+        # What is reserved already may be all there was, or no longer for sale.
+        before = await reservation_store.find(tx, order_id)
+        if before is None:
+            raise
+        return before
+    ttl = request.ttl.ToTimedelta() if request.HasField("ttl") else DEFAULT_TTL
+    reservation, found = await reservation_store.hold(tx, order_id, lines, ttl)
+    if reservation is None:
+        return await reservation_store.get(tx, order_id)
+    stock_rules.check_held(lines, found)
+    return reservation
+
+
+def _offered(request: stock_pb2.ReserveStockRequest, offers: list[Row]) -> list[Line]:
+    """The lines of a request as they are offered. Raises what ReserveStock refuses."""
     chosen = stock_rules.choose(request.lines, offers)
     lines = [
         Line(offer["id"], line.quantity, stock_messages.snapshot(offer).SerializeToString())
         for line, offer in zip(request.lines, chosen, strict=True)
     ]
     stock_rules.check_offered(lines, offers)
-    ttl = request.ttl.ToTimedelta() if request.HasField("ttl") else DEFAULT_TTL
-    reservation, found = await reservation_store.hold(tx, order_id, lines, ttl)
-    if reservation is None:
-        return await reservation_store.lock(tx, order_id)
-    stock_rules.check_held(lines, found)
-    return reservation
+    return lines

@@ -219,6 +219,18 @@ class Database:
             raise _away(error) from error
 
     @asynccontextmanager
+    async def statement(self) -> AsyncIterator[Any]:
+        """A connection for a write of one statement, which is a transaction by itself.
+
+        It has no part in the call's idempotency key.
+        """
+        async with self.connection() as connection:
+            yield connection
+        current = call.current_or_none()
+        if current is not None:
+            current.committed = True
+
+    @asynccontextmanager
     async def transaction(self, *, keyed: bool = True) -> AsyncIterator[Transaction]:
         """One transaction (READ COMMITTED): committed at the end, rolled back if anything raises.
 

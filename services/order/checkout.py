@@ -25,7 +25,7 @@ from services.kit.call import Claim
 from services.kit.db import Connection, Database, Row
 from services.kit.errors import ServiceError
 from services.kit.money import to_minor
-from services.order import erasure_store, follow_ups, rate_store, rules, store, totals
+from services.order import erasure_store, follow_ups, rules, store, totals
 from services.order.basket import Basket
 from services.order.faults import Faults, Point
 from services.order.store import Event
@@ -74,9 +74,14 @@ class Checkout:
         """The order that a request makes, or has made before. Raises what CreateOrder may."""
         claim = call.current().claim
         for _ in range(ATTEMPTS):
-            order = await self._made_before(claim)
-            if order is None:
+            try:
                 draft = await self._basket.draft(request, claim, self._payment_time + GRACE)
+            except (ServiceError, AioRpcError):
+                # A repeated call: its cart may be empty by now, or another service away.
+                order = await self._made_before(claim)
+                if order is None:
+                    raise
+            else:
                 order = await self._begin(draft)
             if order is None:
                 continue
@@ -102,10 +107,12 @@ class Checkout:
 
         None when the draft has to be made anew: another order of the cart was in its way.
         """
+        async with self._db.statement() as connection:
+            order = await store.insert_order(connection, draft)
+        if order is not None:
+            return order
         async with self._db.transaction(keyed=False) as tx:
-            order = await store.insert_order(tx, draft)
-            if order is None:
-                order = await self._other(tx, draft)
+            order = await self._other(tx, draft)
             if order is None or not _is_outdated(order, draft):
                 return order
             cancelled = await self._replace(tx, order)
@@ -193,27 +200,26 @@ class Checkout:
 
     async def _place(self, order: Row, reservation: stock_pb2.Reservation) -> Row:
         """Price the order by its reservation, unless another call has done so."""
+        lines, currency = _lines(reservation)
         async with self._db.transaction(keyed=False) as tx:
-            locked = await store.find_and_lock(tx, order["id"])
+            locked = await store.lock_to_place(tx, order["id"], currency)
             if locked is None:
                 raise _conflict()
             if locked["status"] != rules.PENDING:
                 return await store.get(tx, order["id"])
-            lines, currency = _lines(reservation)
-            region_code = order["shipping_address"]["region_code"]
-            rates = await rate_store.rates(tx, region_code, currency)
             sums = totals.totals(
-                [(line["unit_price"], line["quantity"]) for line in lines], rates, region_code
+                [(line["unit_price"], line["quantity"]) for line in lines],
+                locked,
+                order["shipping_address"]["region_code"],
             )
             rules.check_expected(order, sums.total, currency)
-            await store.insert_lines(tx, order["id"], lines)
             expire_time = reservation.expire_time.ToDatetime(order["create_time"].tzinfo) - GRACE
             changes = sums._asdict() | {
                 "status": rules.AWAITING_PAYMENT,
                 "currency": currency,
                 "expire_time": expire_time,
             }
-            placed = await store.write(tx, locked, changes, _SYSTEM)
+            placed = await store.place(tx, locked, changes, _SYSTEM, lines)
             if sums.total == 0:
                 placed = await follow_ups.pay(tx, placed, None)
             if locked["user_is_erased"]:  # while the order was being made

@@ -89,11 +89,13 @@ SHIPPING = Rates(
 TAX = Rates("tax_rate", tax_rates, ("region_code",), ("rate_ppm", "included"))
 
 
-def _nearest(table: sa.Table, *where: sa.ColumnElement[bool]) -> sa.FromClause:
+def _nearest(
+    table: sa.Table, region: sa.ColumnElement[str], *where: sa.ColumnElement[bool]
+) -> sa.FromClause:
     """The rate of the country, else the one of all others: its code is empty, and sorts first."""
     return (
         sa.select(table)
-        .where(sa.or_(table.c.region_code == sa.bindparam("region"), table.c.region_code == ""))
+        .where(sa.or_(table.c.region_code == region, table.c.region_code == ""))
         .where(*where)
         .order_by(table.c.region_code.desc())
         .limit(1)
@@ -101,18 +103,19 @@ def _nearest(table: sa.Table, *where: sa.ColumnElement[bool]) -> sa.FromClause:
     )
 
 
-def _rates() -> sa.Select[Any]:
-    shipping = _nearest(
-        shipping_rates, shipping_rates.c.currency == sa.bindparam("of_currency", type_=sa.Text)
-    )
-    tax = _nearest(tax_rates)
-    one = sa.select(sa.literal_column("1").label("one")).subquery("one")
-    return sa.select(
+def add_rates(rows: sa.Select[Any], *, region: sa.ColumnElement[str]) -> sa.Select[Any]:
+    """`rows` with what `totals.totals` calculates with, for a country and `of_currency`."""
+    of_currency = shipping_rates.c.currency == sa.bindparam("of_currency", type_=sa.Text)
+    shipping = _nearest(shipping_rates, region, of_currency)
+    tax = _nearest(tax_rates, region)
+    (source,) = rows.get_final_froms()
+    return rows.add_columns(
         shipping.c.price, shipping.c.free_over, tax.c.rate_ppm, tax.c.included
-    ).select_from(one.outerjoin(shipping, sa.true()).outerjoin(tax, sa.true()))
+    ).select_from(source.outerjoin(shipping, sa.true()).outerjoin(tax, sa.true()))
 
 
-_RATES = Statement(_rates())
+_one = sa.select(sa.literal_column("1").label("one")).subquery("one")
+_RATES = Statement(add_rates(sa.select(_one.c.one), region=sa.bindparam("region", type_=sa.Text)))
 
 
 async def rates(connection: Connection, region_code: str, currency: str) -> Row:

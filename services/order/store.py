@@ -16,6 +16,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, aggregate_order_by, ins
 from services.kit import errors
 from services.kit.db import Connection, Row, Statement
 from services.kit.ids import uuid7
+from services.order import rate_store
 from services.order.rules import PENDING
 from services.order.tables import erased_users, order_events, order_lines, orders
 from shop.order.v1.order_pb2 import OrderEvent
@@ -26,9 +27,9 @@ CHANNEL = "order_events"
 _ID = sa.bindparam("row_id", type_=sa.Uuid)
 
 
-def with_lines(rows: sa.FromClause) -> sa.Select[Any]:
-    """Orders, with their lines as a list of objects."""
-    line = order_lines.c
+def with_lines(rows: sa.FromClause, of: sa.FromClause = order_lines) -> sa.Select[Any]:
+    """Orders, with their lines as a list of objects; `of` is where the lines are."""
+    line = of.c
     columns = ("id", "variant_id", "product_id", "product_name", "sku", "options", "quantity")
     fields = [
         part for name in (*columns, "unit_price") for part in (sa.text(f"'{name}'"), line[name])
@@ -103,8 +104,11 @@ def _insert() -> sa.Select[Any]:
     return sa.select(made).add_cte(first.cte("first"))
 
 
-def _write() -> sa.Select[Any]:
-    """Write an order and the event that tells of it, and wake those who watch it."""
+def _write(*, lines: sa.CTE | None = None) -> sa.Select[Any]:
+    """Write an order and the event that tells of it, and wake those who watch it.
+
+    `lines` are those that the statement itself inserts.
+    """
     demand = sa.case((_new("status") == PENDING, orders.c.demand), else_=None)
     written = (
         sa.update(orders)
@@ -136,17 +140,22 @@ def _write() -> sa.Select[Any]:
         ),
     )
     told = sa.func.pg_notify(CHANNEL, sa.cast(written.c.id, sa.Text))
-    return with_lines(written).add_columns(told).add_cte(event.cte("event"))
+    rows = with_lines(written) if lines is None else with_lines(written, lines)
+    return rows.add_columns(told).add_cte(event.cte("event"))
 
 
 _INSERT = Statement(_insert())
 _WRITE = Statement(_write())
 _GET = Statement(with_lines(orders).where(orders.c.id == _ID))
 _IS_ERASED = sa.exists().where(erased_users.c.user_id == orders.c.user_id)
-_LOCK = Statement(
+_locked = (
     sa.select(orders, _IS_ERASED.label("user_is_erased"))
     .where(orders.c.id == _ID)
     .with_for_update(of=orders)
+)
+_LOCK = Statement(_locked)
+_LOCK_TO_PLACE = Statement(
+    rate_store.add_rates(_locked, region=orders.c.shipping_address["region_code"].as_string())
 )
 _FIND_BY_KEY = Statement(
     with_lines(orders).where(
@@ -185,9 +194,14 @@ _lines = (
     .table_valued(*(sa.column(name, of) for name, of in _LINE_TYPES.items()), name="new_lines")
     .render_derived()
 )
-_INSERT_LINES = Statement(
-    sa.insert(order_lines).from_select(
-        ["order_id", *_LINE_TYPES], sa.select(_ID, *(_lines.c[name] for name in _LINE_TYPES))
+_PLACE = Statement(
+    _write(
+        lines=sa.insert(order_lines)
+        .from_select(
+            ["order_id", *_LINE_TYPES], sa.select(_ID, *(_lines.c[name] for name in _LINE_TYPES))
+        )
+        .returning(order_lines)
+        .cte("inserted")
     )
 )
 
@@ -207,14 +221,6 @@ async def insert_order(tx: Connection, values: Mapping[str, Any]) -> Row | None:
     that is just making that is waited for.
     """
     return await _INSERT.first(tx, **{f"new_{name}": values[name] for name in _NEW})
-
-
-async def insert_lines(tx: Connection, order_id: UUID, lines: Sequence[Mapping[str, Any]]) -> None:
-    """Add the lines of an order, in this order."""
-    columns = {
-        f"line_{name}": [line[name] for line in lines] for name in _LINE_TYPES if name != "line"
-    }
-    await _INSERT_LINES.run(tx, row_id=order_id, line_line=list(range(len(lines))), **columns)
 
 
 async def find(connection: Connection, order_id: UUID) -> Row | None:
@@ -250,6 +256,11 @@ async def find_and_lock(tx: Connection, order_id: UUID) -> Row | None:
     return await _LOCK.first(tx, row_id=order_id)
 
 
+async def lock_to_place(tx: Connection, order_id: UUID, currency: str) -> Row | None:
+    """As `find_and_lock`; and what `totals.totals` calculates with, for the order's country."""
+    return await _LOCK_TO_PLACE.first(tx, row_id=order_id, of_currency=currency)
+
+
 async def lock(tx: Connection, order_id: UUID) -> Row:
     """An order without its lines, locked until the end. Raises NOT_FOUND."""
     row = await find_and_lock(tx, order_id)
@@ -260,16 +271,33 @@ async def lock(tx: Connection, order_id: UUID) -> Row:
 
 async def write(tx: Connection, row: Row, changes: Mapping[str, Any], event: Event) -> Row:
     """Change a locked order and add to its history; other columns keep what `row` holds."""
-    values = {f"new_{name}": changes.get(name, row[name]) for name in _WRITABLE}
-    return await _WRITE.one(
-        tx,
-        row_id=row["id"],
-        from_status=row["status"],
-        actor=event.actor,
-        user_id=event.user_id,
-        event_note=event.note,
-        **values,
-    )
+    return await _WRITE.one(tx, **_written(row, changes, event))
+
+
+async def place(
+    tx: Connection,
+    row: Row,
+    changes: Mapping[str, Any],
+    event: Event,
+    lines: Sequence[Mapping[str, Any]],
+) -> Row:
+    """The same, and add the order's lines, in this order."""
+    columns = {
+        f"line_{name}": [line[name] for line in lines] for name in _LINE_TYPES if name != "line"
+    }
+    numbers = list(range(len(lines)))
+    return await _PLACE.one(tx, line_line=numbers, **columns, **_written(row, changes, event))
+
+
+def _written(row: Row, changes: Mapping[str, Any], event: Event) -> dict[str, Any]:
+    return {
+        "row_id": row["id"],
+        "from_status": row["status"],
+        "actor": event.actor,
+        "user_id": event.user_id,
+        "event_note": event.note,
+        **{f"new_{name}": changes.get(name, row[name]) for name in _WRITABLE},
+    }
 
 
 async def delete(tx: Connection, order_id: UUID) -> None:
@@ -278,5 +306,5 @@ async def delete(tx: Connection, order_id: UUID) -> None:
 
 
 def new_line(**fields: Any) -> dict[str, Any]:
-    """A line for `insert_lines`."""
+    """A line for `place`."""
     return {"id": uuid7(), **fields}

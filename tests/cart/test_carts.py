@@ -242,7 +242,22 @@ class TestAddItem:
             async with served.counting() as statements:
                 await carts.AddItem(request, metadata=customer())
             counts.append(len(statements))
-        assert counts == [5, 5, 5]
+        assert counts == [3, 3, 3]
+
+    async def test_a_product_is_its_default_variant_also_beside_others_of_its_variants(
+        self, carts: CartServiceStub, shelf: Shelf, customer: User
+    ) -> None:
+        hat = await shelf.put("Hat")
+        request = CreateVariantRequest(product_id=hat.id, options={"size": "S"}, price=euros(1))
+        small = await shelf.catalog.CreateVariant(request, metadata=shelf.staff)
+        await carts.AddItem(AddItemRequest(variant_id=small.id, quantity=2), metadata=customer())
+        for id in (hat.id, hat.id.upper()):
+            await carts.AddItem(AddItemRequest(product_id=id, quantity=1), metadata=customer())
+        cart = await carts.GetCart(GetCartRequest(), metadata=customer())
+        assert {item.variant_id: item.quantity for item in cart.items} == {
+            small.id: 2,
+            hat.default_variant_id: 2,
+        }
 
 
 class TestUpdateItem:
