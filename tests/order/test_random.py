@@ -1,4 +1,6 @@
-"""Any mixture of buying, paying, cancelling: one by one as a model tells; at once, losing nothing.
+"""Any mixture of filling carts, buying, paying, cancelling, restocking, also by a guest.
+
+One by one all is as a model tells; at once, nothing is lost.
 
 `SHOP_TEST_EXAMPLES=5000` has them go on for minutes.
 """
@@ -15,7 +17,7 @@ import grpc
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from services.kit.ids import uuid7
-from shop.cart.v1.cart_pb2 import GetCartRequest
+from shop.cart.v1.cart_pb2 import AddItemRequest, GetCartRequest, MergeCartRequest
 from shop.catalog.v1.catalog_pb2 import AdjustStockRequest, Product, StockMovement
 from shop.order.v1.order_pb2 import Order
 from tests.callers import User
@@ -28,7 +30,17 @@ PIECES = (4, 6)
 UNPAID = (Order.PENDING, Order.AWAITING_PAYMENT)
 
 Kind = Literal[
-    "add", "order items", "order cart", "pay", "cancel", "expire", "refund", "pack", "restock"
+    "add",
+    "guest adds",
+    "merge",
+    "order items",
+    "order cart",
+    "pay",
+    "cancel",
+    "expire",
+    "refund",
+    "pack",
+    "restock",
 ]
 
 
@@ -71,6 +83,8 @@ class Model:
     on_hand: Counter[int] = field(default_factory=lambda: Counter(dict(enumerate(PIECES))))
     reserved: Counter[int] = field(default_factory=Counter)
     cart: Counter[int] = field(default_factory=Counter)
+    # What the guest has who is yet to sign in.
+    guest: Counter[int] = field(default_factory=Counter)
     content: int = 1
     orders: list[Placed] = field(default_factory=list)
 
@@ -80,6 +94,11 @@ class Model:
             self.cart.update(dict_of(step))
             self.content += 1
             return ""
+        if step.kind == "guest adds":
+            self.guest.update(dict_of(step))
+            return ""
+        if step.kind == "merge":
+            return self.merge()
         if step.kind == "restock":
             self.on_hand.update(dict_of(step))
             return ""
@@ -99,6 +118,16 @@ class Model:
         self.reserved.update(demand)
         self.orders.append(Placed(demand, content))
         return f"order {len(self.orders) - 1}"
+
+    def merge(self) -> str:
+        """Both together, but no more than there is; what the customer had stays."""
+        for n, pieces in self.guest.items():
+            most = max(self.on_hand[n] - self.reserved[n], 1)
+            self.cart[n] = max(self.cart[n], min(self.cart[n] + pieces, most))
+        if self.guest:
+            self.content += 1
+        self.guest = Counter()
+        return ""
 
     def order_cart(self) -> str:
         if not +self.cart:
@@ -176,6 +205,8 @@ class Reality:
         self._products: list[Product] = []
         self._orders: list[Order] = []
         self._payments: dict[str, str] = {}
+        # Of the guest's cart, and whether that is merged: then the next one is another guest.
+        self._token, self._merged = "", False
 
     async def begin(self) -> None:
         await empty_all_tables(self._shop.owner)
@@ -198,6 +229,16 @@ class Reality:
                 for product, pieces in wanted:
                     await shop.add(customer, product, pieces)
                 return ""
+            case "guest adds":
+                for product, pieces in wanted:
+                    await self._guest_adds(product, pieces)
+                return ""
+            case "merge":
+                if self._token:
+                    merging = MergeCartRequest(cart_token=self._token)
+                    await shop.carts.MergeCart(merging, metadata=customer())
+                    self._merged = True
+                return ""
             case "restock":
                 for product, pieces in wanted:
                     await shop.catalog.AdjustStock(
@@ -216,6 +257,15 @@ class Reality:
         if step.order >= len(self._orders):
             return "no such order"
         return await self._move(step.kind, self._orders[step.order])
+
+    async def _guest_adds(self, product: Product, pieces: int) -> None:
+        token = "" if self._merged else self._token
+        cart = await self._shop.carts.AddItem(
+            AddItemRequest(variant_id=product.default_variant_id, quantity=pieces),
+            metadata=(("x-cart-token", token),) if token else (),
+        )
+        if not token:
+            self._token, self._merged = cart.cart_token, False
 
     async def _move(self, kind: Kind, order: Order) -> str:
         shop = self._shop
