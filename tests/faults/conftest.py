@@ -24,7 +24,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 async def _shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shop]:
     folder = tmp_path_factory.mktemp("shop")
-    async with running(folder, "--port", "0") as up, visiting(up) as shop:
+    async with (
+        running(folder, "--port", "0", SHOP_ORDER_HEARTBEAT_SECONDS="1") as up,
+        visiting(up) as shop,
+    ):
         yield shop
 
 
