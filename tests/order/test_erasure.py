@@ -16,8 +16,8 @@ from shop.order.v1.erasure_pb2_grpc import ErasureServiceStub
 from shop.order.v1.order_pb2 import CancelOrderRequest, Order, UpdateOrderRequest
 from tests import callers
 from tests.callers import User
+from tests.order.pending import leave_pending
 from tests.order.shop import Shop
-from tests.order.test_sweeper import leave_pending
 
 PHONE, NOTE, KEY = "020 555 0123", "Ask for Canary", "canary key"
 ADDRESS = PostalAddress(
@@ -111,7 +111,7 @@ class TestEraseUser:
     ) -> None:
         customer = await shop.customer()
         order = await told(shop, customer)
-        await leave_pending(shop, order)
+        await leave_pending(shop.owner, order)
         (personal,) = await shop.owner.fetch('SELECT email, note FROM "order".orders')
         await erase(shop, customer)
         # As if its row had been written while the others were emptied.

@@ -7,31 +7,8 @@ from uuid import UUID
 
 from shop.catalog.v1.stock_pb2 import ReserveStockRequest
 from shop.order.v1.order_pb2 import Order, OrderEvent
+from tests.order.pending import leave_pending
 from tests.order.shop import Shop, euros
-
-
-async def leave_pending(shop: Shop, order: Order) -> None:
-    """Make an order as it is when its call was cut off before the last transaction."""
-    demand = ReserveStockRequest(order_id=order.id)
-    demand.ttl.FromSeconds(960)
-    for line in order.lines:
-        demand.lines.add(variant_id=line.variant_id, quantity=line.quantity)
-    await shop.owner.execute("SET session_replication_role = replica")
-    await shop.owner.execute(
-        """
-        UPDATE "order".orders SET status = 1, demand = $2, currency = NULL, subtotal = NULL,
-            shipping_total = NULL, tax_total = NULL, total = NULL, last_sequence = 1
-        WHERE id = $1
-        """,
-        UUID(order.id),
-        demand.SerializeToString(),
-    )
-    for statement in (
-        'DELETE FROM "order".order_lines WHERE order_id = $1',
-        'DELETE FROM "order".order_events WHERE order_id = $1 AND sequence > 1',
-    ):
-        await shop.owner.execute(statement, UUID(order.id))
-    await shop.owner.execute("SET session_replication_role = origin")
 
 
 class TestExpiry:
@@ -68,7 +45,7 @@ class TestLeftOrders:
     async def test_before_the_stock_was_asked_for(self, shop: Shop) -> None:
         lamp = await shop.product(stock=5)
         order = await shop.order(await shop.customer(), (lamp, 2))
-        await leave_pending(shop, order)
+        await leave_pending(shop.owner, order)
         await shop.owner.execute("DELETE FROM catalog.reservations")
         await shop.owner.execute("UPDATE catalog.stock SET reserved = 0")
         await shop.parts.sweeper.finish_left()
@@ -80,7 +57,7 @@ class TestLeftOrders:
     async def test_after_the_stock_was_reserved(self, shop: Shop) -> None:
         lamp = await shop.product(stock=5)
         order = await shop.order(await shop.customer(), (lamp, 5))
-        await leave_pending(shop, order)
+        await leave_pending(shop.owner, order)
         await shop.parts.sweeper.finish_left()
         finished = await shop.get(order)
         assert finished.status == Order.AWAITING_PAYMENT
@@ -90,7 +67,7 @@ class TestLeftOrders:
     async def test_when_the_goods_are_gone_nothing_was_ordered(self, shop: Shop) -> None:
         lamp = await shop.product(stock=5)
         order = await shop.order(await shop.customer(), (lamp, 5))
-        await leave_pending(shop, order)
+        await leave_pending(shop.owner, order)
         await shop.owner.execute("DELETE FROM catalog.reservations")
         await shop.owner.execute("UPDATE catalog.stock SET on_hand = 4, reserved = 0")
         await shop.owner.execute("UPDATE catalog.stock_movements SET change = 4")
@@ -102,7 +79,7 @@ class TestLeftOrders:
         customer = await shop.customer()
         lamp = await shop.product(stock=5)
         order = await shop.order(customer, (lamp, 2), key="k")
-        await leave_pending(shop, order)
+        await leave_pending(shop.owner, order)
         again = await shop.order(customer, (lamp, 2), key="k")
         assert (again.id, again.status) == (order.id, Order.AWAITING_PAYMENT)
         await shop.audit()
@@ -111,7 +88,7 @@ class TestLeftOrders:
         customer = await shop.customer()
         lamp = await shop.product(stock=5)
         order = await shop.order(customer, (lamp, 2), key="k")
-        await leave_pending(shop, order)
+        await leave_pending(shop.owner, order)
         await asyncio.gather(
             *(shop.parts.sweeper.finish_left() for _ in range(4)),
             *(shop.order(customer, (lamp, 2), key="k") for _ in range(4)),
@@ -123,7 +100,7 @@ class TestLeftOrders:
         customer = await shop.customer()
         lamp = await shop.product(stock=5)
         order = await shop.order(customer, (lamp, 2))
-        await leave_pending(shop, order)
+        await leave_pending(shop.owner, order)
         pending = await shop.get(order)
         assert not pending.HasField("total")
         cancelled = await shop.cancel(order, customer)
@@ -138,7 +115,7 @@ class TestLeftOrders:
         lamp = await shop.product(stock=5)
         orders = [await shop.order(customer, (lamp, 1)) for _ in range(2)]
         for order in orders:
-            await leave_pending(shop, order)
+            await leave_pending(shop.owner, order)
         broken = ReserveStockRequest(order_id=orders[0].id).SerializeToString()
         await shop.owner.execute(
             'UPDATE "order".orders SET demand = $1 WHERE id = $2', broken, UUID(orders[0].id)
