@@ -47,6 +47,24 @@ class TestPostOrders:
         answered(await ada.post(f"/api/orders{slash}", request), 201)
         refused(await ada.post(f"/api/orders{slash}", request), "OUT_OF_STOCK")
 
+    @pytest.mark.parametrize("quantity", [0, -1, 1000, 2**31, 1.5])
+    async def test_quantities_are_whole_and_1_to_999(
+        self, shop: Shop, slash: str, quantity: float
+    ) -> None:
+        ada = await shop.sign_up()
+        product = (await shop.new_product(stock=5000))["id"]
+        item = {"product_id": product, "quantity": quantity}
+        ordering = {"items": [item], "shipping_address": POSTAL}
+        for path, body in (("orders", ordering), ("cart/items", item)):
+            answer = await ada.post(f"/api/{path}{slash}", body)
+            assert answer.status_code == 400, answer.text
+            told = answer.json()["details"]
+            if quantity in (0, -1, 1000):  # the others are no int32: the edge says so
+                (violation,) = told[1]["field_violations"]
+                assert violation["field"].endswith("quantity")
+        assert answered(await ada.get(f"/api/orders/user/me{slash}"))["orders"] == []
+        assert answered(await ada.get(f"/api/cart{slash}"))["items"] == []
+
     async def test_an_empty_cart_is_refused(self, shop: Shop, slash: str) -> None:
         ada = await shop.sign_up()
         body = {"shipping_address": POSTAL}
