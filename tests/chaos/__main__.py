@@ -67,6 +67,7 @@ def report(outcome: Outcome, console: Console) -> None:
     for what, count in ledger.decided.most_common():
         table.add_row(f"  {what}", f"{count}")
     table.add_row("customers", f"{outcome.customers}")
+    table.add_row("  who had themselves deleted", f"{outcome.erased}")
     table.add_row("orders", f"{outcome.orders}")
     table.add_row("charges at the bank", f"{outcome.charges}")
     table.add_row("refused", f"{ledger.refused.total()}")

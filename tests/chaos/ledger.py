@@ -73,11 +73,12 @@ class Ledger:
         *,
         key: str = "",
         headers: Mapping[str, str] | None = None,
+        done: str = "",
     ) -> dict[str, Any] | None:
         """Make a write, again and again with one key until it is decided.
 
         What it answers; None when it was refused for good, or not decided in time, which is a
-        problem.
+        problem. `done` is a refusal that tells that it has been done before: {} is answered.
         """
         named = {"idempotency-key": key or uuid7().hex} | dict(headers or {})
         until = time.monotonic() + PATIENCE_SECONDS
@@ -89,6 +90,8 @@ class Ledger:
                 self.decided[f"{verb} {_shape(path)}"] += 1
                 found: dict[str, Any] = answer.json()
                 return found
+            if refusal and refusal == done:
+                return {}
             if refusal in RIGHTLY:
                 return None
             if refusal == "TOKEN_EXPIRED" and isinstance(who, Person):

@@ -19,6 +19,7 @@ from tests.chaos.ledger import Ledger
 from tests.chaos.shoppers import Placed, Shopper, pieces
 from tests.chaos.wallets import minor
 from tests.shop import ShopUp
+from tests.visitors import Person
 
 SETTLED_WITHIN = 180.0
 # Statuses in which the shop has what was paid, but for what was given back.
@@ -57,13 +58,17 @@ async def audit(up: ShopUp) -> list[Finding]:
 
 
 async def check(
-    ledger: Ledger, shoppers: Sequence[Shopper], charges: dict[str, list[Charge]], database_url: str
+    ledger: Ledger,
+    shoppers: Sequence[Shopper],
+    staff: Person,
+    charges: dict[str, list[Charge]],
+    database_url: str,
 ) -> None:
     """Compare what everybody was told with what the shop answers now, and with the bank."""
     cleared = await _cleared(database_url)
     known: set[str] = set()
     for shopper in shoppers:
-        found = await _orders(ledger, shopper)
+        found = await _orders(ledger, shopper, staff)
         known |= found.keys()
         ledger.check(
             found.keys() == shopper.orders.keys(),
@@ -78,19 +83,23 @@ async def check(
         for order_id in shopper.cancelled & found.keys():
             status = found[order_id]["status"]
             ledger.check(status == "CANCELLED", f"order {order_id} was cancelled, and is {status}")
-        await _check_cart(ledger, shopper, found, cleared)
+        if shopper.erased:
+            _check_erased(ledger, shopper, found)
+        else:
+            await _check_cart(ledger, shopper, found, cleared)
     ledger.check(
         charges.keys() <= known, f"the bank has charged for {charges.keys() - known}, unknown here"
     )
 
 
-async def _orders(ledger: Ledger, shopper: Shopper) -> dict[str, dict[str, Any]]:
-    """All orders of somebody, by their ids."""
+async def _orders(ledger: Ledger, shopper: Shopper, staff: Person) -> dict[str, dict[str, Any]]:
+    """All orders of somebody, by their ids. Of who was deleted, staff still sees them."""
     found: dict[str, dict[str, Any]] = {}
-    path = "/api/orders/user/me/?page_size=100"
+    who = staff if shopper.erased else shopper.person
+    path = f"/api/orders/user/{shopper.person.id}/?page_size=100"
     token = ""
     while True:
-        page = await ledger.read(shopper.person, f"{path}&page_token={token}")
+        page = await ledger.read(who, f"{path}&page_token={token}")
         found |= {order["id"]: order for order in page.get("orders", [])}
         if not (token := page.get("next_page_token", "")):
             return found
@@ -145,6 +154,14 @@ def _check_told(
         back >= wallet.refunded[id],
         f"of order {id} {wallet.refunded[id]} was told to be given back, the bank says {charges}",
     )
+
+
+def _check_erased(ledger: Ledger, shopper: Shopper, orders: dict[str, dict[str, Any]]) -> None:
+    """Nothing personal is left at the orders of somebody who was deleted."""
+    for order in orders.values():
+        address = order["shipping_address"]
+        left = order["email"] or order["note"] or address["address_lines"] or address["recipients"]
+        ledger.check(not left, f"order {order['id']} of {shopper.person.id} still tells {left!r}")
 
 
 async def _check_cart(

@@ -23,8 +23,9 @@ PLENTY, SCARCE = 6, 4
 PLENTY_STOCK, SCARCE_STOCK = 1_000_000, 60
 # How much somebody does before somebody new takes their place.
 DEEDS = (10, 60)
+LEAVING_SHARE = 0.3
 # Short, so that orders expire, and 3-D Secure steps are given up, while they are being paid.
-WAITING = {"SHOP_ORDER_PAYMENT_SECONDS": "60", "SHOP_PAYMENT_ACTION_SECONDS": "30"}
+WAITING = {"SHOP_ORDER_PAYMENT_SECONDS": "60", "SHOP_PAYMENT_ACTION_SECONDS": "10"}
 # Beyond this a run hangs: what is waited for at its end is bounded, each by itself.
 LONGEST_SECONDS = 600.0
 
@@ -36,6 +37,7 @@ class Outcome:
     ledger: Ledger
     seconds: float = 0.0
     customers: int = 0
+    erased: int = 0
     orders: int = 0
     charges: int = 0
     healed: list[Healed] = field(default_factory=list)
@@ -84,10 +86,13 @@ async def run(
         await bank.behave()
         outcome.settled = await proof.settled(shop.ready.database_url)
         charges = await bank.charges()
-        await proof.check(outcome.ledger, street.shoppers, charges, shop.ready.database_url)
+        await proof.check(
+            outcome.ledger, street.shoppers, shop.staff, charges, shop.ready.database_url
+        )
         await asyncio.sleep(rest)
         outcome.findings = await proof.audit(up)
         outcome.customers = len(street.shoppers)
+        outcome.erased = sum(shopper.erased for shopper in street.shoppers)
         outcome.orders = sum(len(shopper.orders) for shopper in street.shoppers)
         outcome.charges = sum(len(each) for each in charges.values())
     return outcome
@@ -121,3 +126,5 @@ class Street:
             shopper = Shopper(person, self.goods, self.ledger, chance, wallet)
             self.shoppers.append(shopper)
             await shopper.shop(over, chance.randint(*DEEDS))
+            if chance.random() < LEAVING_SHARE:
+                await shopper.leave()

@@ -71,6 +71,7 @@ class Shopper:
     put: Counter[str] = field(default_factory=Counter)
     orders: dict[str, Placed] = field(default_factory=dict)
     cancelled: set[str] = field(default_factory=set)
+    erased: bool = False
 
     async def shop(self, over: asyncio.Event, deeds: int) -> None:
         """Do so many things, or until it is over. What was begun is brought to its end."""
@@ -90,6 +91,14 @@ class Shopper:
             (deed,) = self.chance.choices(list(choice), list(choice.values()))
             await deed()
             await asyncio.sleep(self.chance.uniform(0.02, 0.2))
+
+    async def leave(self) -> None:
+        """Have oneself deleted, with everything personal."""
+        # A deleted user has no session: repeated, the call is told so.
+        gone = await self.ledger.write(
+            self.person, "DELETE", "/api/users/me/", None, done="SESSION_ENDED"
+        )
+        self.erased = gone is not None
 
     async def add(self) -> None:
         """Put something into the cart."""
