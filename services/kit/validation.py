@@ -26,7 +26,7 @@ def prepare(kind: type[Message]) -> None:
 def check(request: Message, raw: bytes) -> None:
     """Raise INVALID_ARGUMENT for the fields that break a rule; `raw` is the request serialized."""
     violations = [
-        FieldViolation(_path(violation.proto.field), violation.proto.message)
+        FieldViolation(_path(violation.proto.field), _said(request, violation.proto))
         for violation in protovalidate.collect_violations(request)
     ]
     # A NUL in a string is a zero byte on the wire; most requests have none, and need no walk.
@@ -62,6 +62,20 @@ def _one(value: Any, path: str) -> Iterator[tuple[str, str]]:
         yield path, value
     elif isinstance(value, Message):
         yield from strings(value, f"{path}.")
+
+
+def _said(request: Message, violation: Any) -> str:
+    """What is wrong; of a oneof that is not set, which fields it has: its name says little."""
+    *parents, last = violation.field.elements if violation.field else (None,)
+    if last is None or last.field_number or violation.rule_id != "required":
+        return str(violation.message)
+    message: Any = request.DESCRIPTOR
+    for element in parents:
+        message = message.fields_by_name[element.field_name].message_type
+        if message.GetOptions().map_entry:
+            message = message.fields_by_name["value"].message_type
+    names = [field.name for field in message.oneofs_by_name[last.field_name].fields]
+    return f"needs one of {', '.join(names)}"
 
 
 def _path(field: Any) -> str:

@@ -38,6 +38,12 @@ class RateService(rate_pb2_grpc.RateServiceServicer):
             shipping_rates=[messages.shipping_rate(row) for row in page], next_page_token=token
         )
 
+    async def GetShippingRate(
+        self, request: rate_pb2.GetShippingRateRequest, context: Any
+    ) -> rate_pb2.ShippingRate:
+        async with self._db.connection() as connection:
+            return messages.shipping_rate(await SHIPPING.get(connection, UUID(request.id)))
+
     async def CreateShippingRate(
         self, request: rate_pb2.CreateShippingRateRequest, context: Any
     ) -> rate_pb2.ShippingRate:
@@ -75,6 +81,12 @@ class RateService(rate_pb2_grpc.RateServiceServicer):
         return rate_pb2.ListTaxRatesResponse(
             tax_rates=[messages.tax_rate(row) for row in page], next_page_token=token
         )
+
+    async def GetTaxRate(
+        self, request: rate_pb2.GetTaxRateRequest, context: Any
+    ) -> rate_pb2.TaxRate:
+        async with self._db.connection() as connection:
+            return messages.tax_rate(await TAX.get(connection, UUID(request.id)))
 
     async def CreateTaxRate(
         self, request: rate_pb2.CreateTaxRateRequest, context: Any

@@ -29,6 +29,7 @@ class Rates:
             name: sa.bindparam(f"new_{name}", type_=table.c[name].type) for name in self._columns
         }
         self._insert = Statement(sa.insert(table).values(new | {"id": _ID}).returning(table))
+        self._get = Statement(sa.select(table).where(table.c.id == _ID))
         self._lock = Statement(sa.select(table).where(table.c.id == _ID).with_for_update())
         self._write = Statement(
             sa.update(table)
@@ -54,9 +55,15 @@ class Rates:
         except asyncpg.UniqueViolationError:
             raise _taken() from None
 
+    async def get(self, connection: Connection, id: UUID) -> Row:
+        """A rate. Raises NOT_FOUND."""
+        return self._found(await self._get.first(connection, row_id=id), id)
+
     async def lock(self, tx: Connection, id: UUID) -> Row:
         """A rate, locked until the end. Raises NOT_FOUND."""
-        row = await self._lock.first(tx, row_id=id)
+        return self._found(await self._lock.first(tx, row_id=id), id)
+
+    def _found(self, row: Row | None, id: UUID) -> Row:
         if row is None:
             raise errors.not_found(self._resource, id)
         return row

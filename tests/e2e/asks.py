@@ -228,10 +228,12 @@ REQUESTS: dict[str, Make] = {
         _nothing, body={"content_type": "application/json", "data": "e30="}
     ),
     "shop.order.v1.RateService.ListShippingRates": _and(_nothing, page_size=1),
+    "shop.order.v1.RateService.GetShippingRate": _shipping_rate,
     "shop.order.v1.RateService.CreateShippingRate": _new_shipping_rate,
     "shop.order.v1.RateService.UpdateShippingRate": _and(_shipping_rate, price=euros(6)),
     "shop.order.v1.RateService.DeleteShippingRate": _shipping_rate,
     "shop.order.v1.RateService.ListTaxRates": _and(_nothing, page_size=1),
+    "shop.order.v1.RateService.GetTaxRate": _tax_rate,
     "shop.order.v1.RateService.CreateTaxRate": _new_tax_rate,
     "shop.order.v1.RateService.UpdateTaxRate": _and(_tax_rate, rate_ppm=70_000),
     "shop.order.v1.RateService.DeleteTaxRate": _tax_rate,

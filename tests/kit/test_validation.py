@@ -10,8 +10,10 @@ from hypothesis import given, strategies as st
 
 from services.kit import validation
 from services.kit.errors import ServiceError
+from services.kit.ids import uuid7
 from shop.catalog.v1 import catalog_pb2, stock_pb2
 from shop.errors.v1 import reason_pb2
+from shop.order.v1 import order_pb2
 from tests.kit.things import Thing, UpdateThingRequest
 
 
@@ -54,7 +56,12 @@ class TestPaths:
 
     def test_a_oneof_that_has_to_be_set(self) -> None:
         request = catalog_pb2.AdjustStockRequest(variant_id="x")
-        assert "adjustment" in mistakes(request)
+        assert mistakes(request)["adjustment"] == "needs one of change, set"
+
+    def test_a_oneof_of_an_item_of_a_list(self) -> None:
+        request = order_pb2.CreateOrderRequest(address_id=str(uuid7()))
+        request.items.add(quantity=1)
+        assert mistakes(request) == {"items[0].item": "needs one of variant_id, product_id"}
 
     def test_a_rule_about_the_whole_message(self) -> None:
         request = catalog_pb2.ListProductsRequest(order_by="relevance")

@@ -15,6 +15,8 @@ from shop.order.v1.rate_pb2 import (
     CreateTaxRateRequest,
     DeleteShippingRateRequest,
     DeleteTaxRateRequest,
+    GetShippingRateRequest,
+    GetTaxRateRequest,
     ListShippingRatesRequest,
     ListTaxRatesRequest,
     ShippingRate,
@@ -38,6 +40,21 @@ async def tax(shop: Shop, region_code: str, rate_ppm: int, **fields: Any) -> Tax
         CreateTaxRateRequest(region_code=region_code, rate_ppm=rate_ppm, **fields),
         metadata=shop.staff(),
     )
+
+
+class TestGetRates:
+    async def test_one_is_answered_as_it_was_made(self, shop: Shop) -> None:
+        by = shop.staff()
+        rate, duty = await shipping(shop, "DE", euros(4)), await tax(shop, "DE", 190_000)
+        assert (
+            await shop.rates.GetShippingRate(GetShippingRateRequest(id=rate.id), metadata=by)
+            == rate
+        )
+        assert await shop.rates.GetTaxRate(GetTaxRateRequest(id=duty.id), metadata=by) == duty
+        with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"):
+            await shop.rates.GetShippingRate(GetShippingRateRequest(id=duty.id), metadata=by)
+        with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"):
+            await shop.rates.GetTaxRate(GetTaxRateRequest(id=rate.id), metadata=by)
 
 
 class TestShippingRates:

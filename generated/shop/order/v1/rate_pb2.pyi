@@ -188,6 +188,28 @@ class ListShippingRatesResponse(_message.Message):
 Global___ListShippingRatesResponse: _TypeAlias = ListShippingRatesResponse  # noqa: Y015
 
 @_typing.final
+class GetShippingRateRequest(_message.Message):
+    """Request of GetShippingRate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Id of the rate."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetShippingRateRequest: _TypeAlias = GetShippingRateRequest  # noqa: Y015
+
+@_typing.final
 class CreateShippingRateRequest(_message.Message):
     """Request of CreateShippingRate."""
 
@@ -357,6 +379,28 @@ class ListTaxRatesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListTaxRatesResponse: _TypeAlias = ListTaxRatesResponse  # noqa: Y015
+
+@_typing.final
+class GetTaxRateRequest(_message.Message):
+    """Request of GetTaxRate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Id of the rate."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTaxRateRequest: _TypeAlias = GetTaxRateRequest  # noqa: Y015
 
 @_typing.final
 class CreateTaxRateRequest(_message.Message):

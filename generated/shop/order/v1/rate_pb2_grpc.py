@@ -42,6 +42,11 @@ class RateServiceStub:
                 request_serializer=shop_dot_order_dot_v1_dot_rate__pb2.ListShippingRatesRequest.SerializeToString,
                 response_deserializer=shop_dot_order_dot_v1_dot_rate__pb2.ListShippingRatesResponse.FromString,
                 _registered_method=True)
+        self.GetShippingRate = channel.unary_unary(
+                '/shop.order.v1.RateService/GetShippingRate',
+                request_serializer=shop_dot_order_dot_v1_dot_rate__pb2.GetShippingRateRequest.SerializeToString,
+                response_deserializer=shop_dot_order_dot_v1_dot_rate__pb2.ShippingRate.FromString,
+                _registered_method=True)
         self.CreateShippingRate = channel.unary_unary(
                 '/shop.order.v1.RateService/CreateShippingRate',
                 request_serializer=shop_dot_order_dot_v1_dot_rate__pb2.CreateShippingRateRequest.SerializeToString,
@@ -61,6 +66,11 @@ class RateServiceStub:
                 '/shop.order.v1.RateService/ListTaxRates',
                 request_serializer=shop_dot_order_dot_v1_dot_rate__pb2.ListTaxRatesRequest.SerializeToString,
                 response_deserializer=shop_dot_order_dot_v1_dot_rate__pb2.ListTaxRatesResponse.FromString,
+                _registered_method=True)
+        self.GetTaxRate = channel.unary_unary(
+                '/shop.order.v1.RateService/GetTaxRate',
+                request_serializer=shop_dot_order_dot_v1_dot_rate__pb2.GetTaxRateRequest.SerializeToString,
+                response_deserializer=shop_dot_order_dot_v1_dot_rate__pb2.TaxRate.FromString,
                 _registered_method=True)
         self.CreateTaxRate = channel.unary_unary(
                 '/shop.order.v1.RateService/CreateTaxRate',
@@ -88,6 +98,15 @@ class RateServiceServicer:
         """Lists shipping rates, ordered by country and currency.
 
         Reasons: INVALID_PAGE_TOKEN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetShippingRate(self, request, context):
+        """Answers one shipping rate.
+
+        Reasons: RESOURCE_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -131,6 +150,15 @@ class RateServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetTaxRate(self, request, context):
+        """Answers one tax rate.
+
+        Reasons: RESOURCE_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateTaxRate(self, request, context):
         """Adds a tax rate.
 
@@ -168,6 +196,11 @@ def add_RateServiceServicer_to_server(servicer, server):
                     request_deserializer=shop_dot_order_dot_v1_dot_rate__pb2.ListShippingRatesRequest.FromString,
                     response_serializer=shop_dot_order_dot_v1_dot_rate__pb2.ListShippingRatesResponse.SerializeToString,
             ),
+            'GetShippingRate': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetShippingRate,
+                    request_deserializer=shop_dot_order_dot_v1_dot_rate__pb2.GetShippingRateRequest.FromString,
+                    response_serializer=shop_dot_order_dot_v1_dot_rate__pb2.ShippingRate.SerializeToString,
+            ),
             'CreateShippingRate': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateShippingRate,
                     request_deserializer=shop_dot_order_dot_v1_dot_rate__pb2.CreateShippingRateRequest.FromString,
@@ -187,6 +220,11 @@ def add_RateServiceServicer_to_server(servicer, server):
                     servicer.ListTaxRates,
                     request_deserializer=shop_dot_order_dot_v1_dot_rate__pb2.ListTaxRatesRequest.FromString,
                     response_serializer=shop_dot_order_dot_v1_dot_rate__pb2.ListTaxRatesResponse.SerializeToString,
+            ),
+            'GetTaxRate': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTaxRate,
+                    request_deserializer=shop_dot_order_dot_v1_dot_rate__pb2.GetTaxRateRequest.FromString,
+                    response_serializer=shop_dot_order_dot_v1_dot_rate__pb2.TaxRate.SerializeToString,
             ),
             'CreateTaxRate': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateTaxRate,
@@ -233,6 +271,33 @@ class RateService:
             '/shop.order.v1.RateService/ListShippingRates',
             shop_dot_order_dot_v1_dot_rate__pb2.ListShippingRatesRequest.SerializeToString,
             shop_dot_order_dot_v1_dot_rate__pb2.ListShippingRatesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetShippingRate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shop.order.v1.RateService/GetShippingRate',
+            shop_dot_order_dot_v1_dot_rate__pb2.GetShippingRateRequest.SerializeToString,
+            shop_dot_order_dot_v1_dot_rate__pb2.ShippingRate.FromString,
             options,
             channel_credentials,
             insecure,
@@ -341,6 +406,33 @@ class RateService:
             '/shop.order.v1.RateService/ListTaxRates',
             shop_dot_order_dot_v1_dot_rate__pb2.ListTaxRatesRequest.SerializeToString,
             shop_dot_order_dot_v1_dot_rate__pb2.ListTaxRatesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTaxRate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shop.order.v1.RateService/GetTaxRate',
+            shop_dot_order_dot_v1_dot_rate__pb2.GetTaxRateRequest.SerializeToString,
+            shop_dot_order_dot_v1_dot_rate__pb2.TaxRate.FromString,
             options,
             channel_credentials,
             insecure,

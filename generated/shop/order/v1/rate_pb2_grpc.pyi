@@ -24,6 +24,11 @@ class RateServiceStub:
 
     Reasons: INVALID_PAGE_TOKEN.
     """
+    GetShippingRate: _aio.UnaryUnaryMultiCallable[_rate_pb2.GetShippingRateRequest, _rate_pb2.ShippingRate]
+    """Answers one shipping rate.
+
+    Reasons: RESOURCE_NOT_FOUND.
+    """
     CreateShippingRate: _aio.UnaryUnaryMultiCallable[_rate_pb2.CreateShippingRateRequest, _rate_pb2.ShippingRate]
     """Adds a shipping rate: from now on the shop ships there.
 
@@ -45,6 +50,11 @@ class RateServiceStub:
     """Lists tax rates, ordered by country.
 
     Reasons: INVALID_PAGE_TOKEN.
+    """
+    GetTaxRate: _aio.UnaryUnaryMultiCallable[_rate_pb2.GetTaxRateRequest, _rate_pb2.TaxRate]
+    """Answers one tax rate.
+
+    Reasons: RESOURCE_NOT_FOUND.
     """
     CreateTaxRate: _aio.UnaryUnaryMultiCallable[_rate_pb2.CreateTaxRateRequest, _rate_pb2.TaxRate]
     """Adds a tax rate.
@@ -78,6 +88,17 @@ class RateServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists shipping rates, ordered by country and currency.
 
         Reasons: INVALID_PAGE_TOKEN.
+        """
+
+    @_abc_1.abstractmethod
+    def GetShippingRate(
+        self,
+        request: _rate_pb2.GetShippingRateRequest,
+        context: _aio.ServicerContext[_rate_pb2.GetShippingRateRequest, _abc.Awaitable[_rate_pb2.ShippingRate]],
+    ) -> _abc.Awaitable[_rate_pb2.ShippingRate]:
+        """Answers one shipping rate.
+
+        Reasons: RESOURCE_NOT_FOUND.
         """
 
     @_abc_1.abstractmethod
@@ -124,6 +145,17 @@ class RateServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists tax rates, ordered by country.
 
         Reasons: INVALID_PAGE_TOKEN.
+        """
+
+    @_abc_1.abstractmethod
+    def GetTaxRate(
+        self,
+        request: _rate_pb2.GetTaxRateRequest,
+        context: _aio.ServicerContext[_rate_pb2.GetTaxRateRequest, _abc.Awaitable[_rate_pb2.TaxRate]],
+    ) -> _abc.Awaitable[_rate_pb2.TaxRate]:
+        """Answers one tax rate.
+
+        Reasons: RESOURCE_NOT_FOUND.
         """
 
     @_abc_1.abstractmethod
