@@ -128,7 +128,7 @@ def secret(shop: Shop) -> str:
 class TestInternalMethods:
     """Promises A11 and A12."""
 
-    @pytest.mark.parametrize("method", INTERNAL, ids=lambda method: method.proto.name)
+    @pytest.mark.parametrize("method", INTERNAL, ids=lambda method: method.name)
     async def test_are_not_there_at_the_edge(self, shop: Shop, method: Method) -> None:
         headers = {
             SERVICE_HEADER: credential(shop),
@@ -153,7 +153,7 @@ class TestInternalMethods:
         with grpc_refused(grpc.StatusCode.UNIMPLEMENTED, "METHOD_NOT_IMPLEMENTED"):
             await method(b"")
 
-    @pytest.mark.parametrize("method", INTERNAL, ids=lambda method: method.proto.name)
+    @pytest.mark.parametrize("method", INTERNAL, ids=lambda method: method.name)
     async def test_are_for_services_alone(self, shop: Shop, method: Method) -> None:
         now = int(time.time())
         claims = {"iss": "order", "aud": SERVICE_AUDIENCE, "iat": now, "exp": now + 60}
