@@ -15,10 +15,23 @@ from google.protobuf.message_factory import GetMessageClass
 
 from cli.topology import SERVICES
 from services.kit.ids import uuid7
-from shop.cart.v1 import cart_pb2, checkout_pb2  # noqa: F401  known by name below
+from shop.cart.v1 import (  # noqa: F401  known by name below
+    cart_pb2,
+    checkout_pb2,
+    erasure_pb2 as cart_erasure_pb2,
+)
 from shop.catalog.v1 import catalog_pb2, stock_pb2  # noqa: F401  likewise
-from shop.order.v1 import order_pb2, rate_pb2, settlement_pb2  # noqa: F401  likewise
-from shop.payment.v1 import closure_pb2, payment_pb2  # noqa: F401  likewise
+from shop.order.v1 import (  # noqa: F401  likewise
+    erasure_pb2 as order_erasure_pb2,
+    order_pb2,
+    rate_pb2,
+    settlement_pb2,
+)
+from shop.payment.v1 import (  # noqa: F401  likewise
+    closure_pb2,
+    erasure_pb2 as payment_erasure_pb2,
+    payment_pb2,
+)
 from shop.users.v1 import session_pb2, users_pb2  # noqa: F401  likewise
 from tests.contract import DESCRIPTORS, Method, load
 from tests.e2e.streams import first_event
