@@ -11,7 +11,7 @@ WORKERS ?= 2
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: up test lint protos bench chaos image-check requirements help
+.PHONY: up test lint protos bench chaos drill audit image-check requirements help
 
 up: $(READY)  ## start the shop: Postgres, services, Envoy (make up ARGS="--port 9000")
 	@exec $(BIN)/shop up $(ARGS)
@@ -40,6 +40,12 @@ bench: $(READY)  ## load the shop and print ratios
 chaos: $(READY)  ## kill and stop parts of a shop under load (make chaos ARGS="--seconds 600 --seed 7")
 	@exec $(BIN)/python -m tests.chaos $(ARGS)
 
+drill: $(READY)  ## back up a large shop, restore it elsewhere, compare (make drill ARGS="--orders 500000")
+	@exec $(BIN)/python -m tools.drill $(ARGS)
+
+audit: $(READY)  ## look for known weaknesses in what is installed; asks a service on the network
+	@exec $(BIN)/pip-audit --strict --disable-pip --require-hashes -r requirements.txt $(ARGS)
+
 image-check: $(READY)  ## run the Dockerfile's steps without docker, and the image (root, debootstrap)
 	@exec $(BIN)/python -m tools.image $(ARGS)
 
@@ -51,7 +57,7 @@ requirements: $(READY)  ## pin requirements*.in anew (make requirements ARGS=--u
 	done
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # An environment that was moved here from another folder does not work: its stamp names its home.
 ifneq ($(lastword $(shell cat $(READY) 2>/dev/null)),$(CURDIR)/.venv)

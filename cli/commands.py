@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import secrets
 import sys
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, nullcontext
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,6 +93,41 @@ async def verify(data: Path) -> bool:
     return verification.show(findings, Console(highlight=False, soft_wrap=True))
 
 
+async def back_up(data: Path, folder: Path, jobs: int) -> None:
+    """Back up the databases, and of the data folder what belongs to them."""
+    from cli.backup import back_up
+
+    keep = None if databases_from(os.environ) else DataFolder(data)
+    began = time.monotonic()
+    async with open_databases(data) as databases:
+        await back_up(databases, folder, jobs=jobs, say=typer.echo, keep=keep)
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())  # noqa: ASYNC240
+    typer.echo(f"{folder}: {size / 1e6:.1f} MB in {time.monotonic() - began:.1f} s")
+    if keep is None:
+        typer.echo("Secrets are not in it: keep SHOP_SERVICE_SECRET and the signing keys too.")
+
+
+async def restore(data: Path, folder: Path, jobs: int, *, replace: bool) -> bool:
+    """Restore a backup, and look whether the data hold what they should; whether they do."""
+    from cli import verify as verification
+    from cli.restore import restore, restore_secrets
+
+    with ExitStack() as stack:
+        if not databases_from(os.environ):
+            keep = DataFolder(data)
+            stack.enter_context(keep.lock())  # nobody else runs Postgres there meanwhile
+        began = time.monotonic()
+        async with open_databases(data, locked=True) as databases:
+            manifest = await restore(databases, folder, jobs=jobs, replace=replace, say=typer.echo)
+            if not databases_from(os.environ) and restore_secrets(folder, keep):
+                typer.echo("keys and secrets: as they were")
+            typer.echo(f"restored in {time.monotonic() - began:.1f} s")
+            # What was due is due again, until the services run: as of then, every rule has to hold.
+            taken = datetime.fromisoformat(manifest.taken)
+            findings = await verification.verify(databases, at=taken)
+    return verification.show(findings, Console(highlight=False, soft_wrap=True))
+
+
 async def create_admin(data: Path, email: str, password: str | None) -> None:
     """Make somebody an administrator; asks for a password, or makes one, where one is needed."""
     from cli import accounts
@@ -136,10 +173,11 @@ def progress() -> Progress:
 
 
 @asynccontextmanager
-async def open_databases(data: Path) -> AsyncIterator[Databases]:
+async def open_databases(data: Path, *, locked: bool = False) -> AsyncIterator[Databases]:
     """The databases that the environment names, else the data folder's.
 
     Its Postgres may be running under `shop up`; otherwise it runs for as long as it is needed here.
+    `locked` says that the caller holds the folder already.
     """
     if named := databases_from(os.environ):
         yield named
@@ -149,7 +187,7 @@ async def open_databases(data: Path) -> AsyncIterator[Databases]:
     if running is not None:
         yield databases_of(running.url())
         return
-    with folder.lock():
+    with nullcontext() if locked else folder.lock():
         folder.prepare()
         cluster = Cluster(folder.postgres, folder.postgres_password, free_port())
         cluster.create()

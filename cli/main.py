@@ -161,6 +161,34 @@ def verify(data: DataOption = DEFAULT_DATA) -> None:
 
 
 @app.command()
+def backup(
+    folder: Annotated[Path, typer.Argument(help="A new folder.", resolve_path=True)],
+    jobs: Annotated[int, typer.Option(min=1, max=32, help="Tables at once.")] = 2,
+    data: DataOption = DEFAULT_DATA,
+) -> None:
+    """Back up the shop's databases; calls go on meanwhile."""
+    from cli import commands
+
+    run(commands.back_up(data, folder, jobs))
+
+
+@app.command()
+def restore(
+    folder: Annotated[Path, typer.Argument(help="What `shop backup` made.", resolve_path=True)],
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Put it in the place of the data that are there.")
+    ] = False,
+    jobs: Annotated[int, typer.Option(min=1, max=32, help="Tables at once.")] = 2,
+    data: DataOption = DEFAULT_DATA,
+) -> None:
+    """Restore a backup into an empty database, compare every row, and verify."""
+    from cli import commands
+
+    if not run(commands.restore(data, folder, jobs, replace=replace)):
+        raise typer.Exit(1)
+
+
+@app.command()
 def secrets(
     folder: Annotated[Path, typer.Argument(help="Where they go: a folder for each container.")],
     database_host: Annotated[

@@ -74,7 +74,7 @@ async def migrate(
                 for service in place.services:
                     if await _pending(connection, service):
                         await _upgrade(place, service, applied)
-                        await _protect_history(connection, place, service)
+                        await protect_history(connection, place, service)
         finally:
             await connection.close()
 
@@ -195,7 +195,7 @@ async def _with_connection(place: Place, config: Config, work: Callable[[], Any]
         await engine.dispose()
 
 
-async def _protect_history(connection: asyncpg.Connection, place: Place, service: str) -> None:
+async def protect_history(connection: asyncpg.Connection, place: Place, service: str) -> None:
     """The service's role gets rights on every new table; on Alembic's own it may only read."""
     if service in place.roles:
         role = quoted(user_of(place.roles[service]))

@@ -41,13 +41,30 @@ def find_binaries() -> Path:
 
 @functools.cache
 def major_version(binaries: Path) -> int:
-    told = subprocess.run(
-        [str(binaries / "postgres"), "--version"], capture_output=True, text=True, check=False
-    )
+    return _major(binaries / "postgres")
+
+
+def _major(program: Path) -> int:
+    told = subprocess.run([str(program), "--version"], capture_output=True, text=True, check=False)
     found = re.search(r"\(PostgreSQL\) (\d+)", told.stdout)
     if found is None:
-        raise StartError(f"{binaries / 'postgres'} does not run: {told.stderr.strip()}")
+        raise StartError(f"{program} does not run: {told.stderr.strip()}")
     return int(found[1])
+
+
+def find_tool(name: str, *, at_least: int) -> Path:
+    """A client program, such as `pg_dump`, of that version of Postgres or a newer one.
+
+    Looked for where the server's programs are, then on the PATH. Raises StartError.
+    """
+    on_path = shutil.which(name)
+    for folder in [*_candidates(), *([Path(on_path).parent] if on_path else [])]:
+        if (folder / name).exists() and _major(folder / name) >= at_least:
+            return folder / name
+    raise StartError(
+        f"{name} of Postgres {at_least} or newer is needed: name the folder that holds it in "
+        "SHOP_PG_BIN."
+    )
 
 
 def _candidates() -> list[Path]:

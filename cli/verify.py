@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -33,8 +34,11 @@ class Finding:
     skipped: str = ""
 
 
-async def verify(databases: Databases) -> list[Finding]:
-    """Look at every rule. Raises StartError when a database cannot be reached."""
+async def verify(databases: Databases, at: datetime | None = None) -> list[Finding]:
+    """Look at every rule, as of now or, for data that were restored, as of when they were kept.
+
+    Raises StartError when a database cannot be reached.
+    """
     findings = []
     for url, schemas in _places(databases):
         connection = await connect(url, statement_timeout=TIMEOUT)
@@ -43,7 +47,7 @@ async def verify(databases: Databases) -> list[Finding]:
             async with transaction:
                 there = await _schemas_with_tables(connection)
                 here = [one for one in INVARIANTS if set(one.schemas) <= schemas & there]
-                findings += [await _look(connection, invariant) for invariant in here]
+                findings += [await _look(connection, invariant, at) for invariant in here]
         finally:
             await connection.close()
     seen = {finding.invariant for finding in findings}
@@ -72,9 +76,14 @@ def show(findings: list[Finding], console: Console) -> bool:
     return not broken
 
 
-async def _look(connection: asyncpg.Connection, invariant: Invariant) -> Finding:
+async def _look(
+    connection: asyncpg.Connection, invariant: Invariant, at: datetime | None
+) -> Finding:
     began = time.perf_counter()
-    rows = await connection.fetch(f"SELECT * FROM ({invariant.sql}) broken LIMIT {MOST_ROWS + 1}")
+    sql = invariant.sql
+    if at is not None:
+        sql = sql.replace("now()", f"timestamptz '{at.isoformat()}'")
+    rows = await connection.fetch(f"SELECT * FROM ({sql}) broken LIMIT {MOST_ROWS + 1}")
     return Finding(invariant, rows, time.perf_counter() - began)
 
 
