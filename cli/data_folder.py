@@ -4,6 +4,7 @@ lock                     held by the `shop up` that uses the folder
 postgres/                the data of the embedded Postgres
 keys/*.pem               EC P-256 private keys that sign access tokens
 mailbox/                 mail, where no SMTP server is set
+web/                     the pages that the edge serves, made anew at each start
 secrets/                 postgres, service, admin.json: passwords and the secret the services share
 """
 
@@ -57,6 +58,11 @@ class DataFolder:
     def envoy(self) -> Path:
         """Where the rendered configuration of the edge lies."""
         return self.path / "envoy.yaml"
+
+    @property
+    def web(self) -> Path:
+        """The pages that the edge serves."""
+        return self.path / "web"
 
     @property
     def demo_wanted(self) -> Path:

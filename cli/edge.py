@@ -24,6 +24,7 @@ from pathlib import Path
 
 import jinja2
 
+from cli import web
 from cli.programs import StartError
 from cli.refusals import refusals
 from cli.rpcs import Rpc, public_rpcs
@@ -56,9 +57,10 @@ class Edge:
 
     Only the services named here have routes; each may have several endpoints, which share its
     calls. `admin` is never to be reached from outside. `descriptors` is what Envoy reads at its
-    start, from the folder it is started in when the path is relative. A new signing key has to be
-    published for `jwks_cache` before it is used. `watch` is where probes and Prometheus may look,
-    None for nowhere. A name may stand for up to `replicas` processes.
+    start, from the folder it is started in when the path is relative; so is `web`, the folder of
+    pages that `cli.web` makes, without which there are none. A new signing key has to be published
+    for `jwks_cache` before it is used. `watch` is where probes and Prometheus may look, None for
+    nowhere. A name may stand for up to `replicas` processes.
     """
 
     listen: Address
@@ -70,12 +72,13 @@ class Edge:
     jwks_cache: timedelta = timedelta(seconds=60)
     watch: Address | None = None
     replicas: int = 1
+    web: Path | None = None
 
     @classmethod
-    def of(cls, topology: Topology, *, issuer: str = "shop") -> Edge:
+    def of(cls, topology: Topology, *, issuer: str = "shop", web: Path | None = None) -> Edge:
         """The edge of a shop on one machine."""
         services = {name: (address,) for name, address in topology.services.items()}
-        return cls(topology.edge, topology.admin, services, issuer)
+        return cls(topology.edge, topology.admin, services, issuer, web=web)
 
     @classmethod
     def compose(cls) -> Edge:
@@ -88,6 +91,7 @@ class Edge:
             watch=Address("0.0.0.0", DEFAULT_PORT + 10),  # noqa: S104
             replicas=10,
             descriptors=DESCRIPTORS.relative_to(ROOT),
+            web=Path("public"),
         )
 
     @property
@@ -113,6 +117,7 @@ def render(edge: Edge) -> str:
         grpc_services=list(dict.fromkeys(rpc.grpc_service for rpc in rpcs)),
         bound_twice=_bound_twice(rpcs),
         refusals=refusals(rpcs),
+        pages=web.pages(),
         discovery=_discovery,
         json=json.dumps,
     )

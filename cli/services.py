@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 
-from cli import edge
+from cli import edge, web
 from cli.data_folder import DataFolder, write_secret
 from cli.probes import http_status, is_serving
 from cli.programs import Program
@@ -135,8 +135,10 @@ def stripe_program(
 
 
 def edge_program(topology: Topology, folder: DataFolder, environment: Mapping[str, str]) -> Program:
-    """Envoy, with its configuration written to the data folder."""
-    here = edge.Edge.of(topology, issuer=environment.get("SHOP_ISSUER", "shop"))
+    """Envoy, with its configuration and the pages it serves written to the data folder."""
+    issuer = environment.get("SHOP_ISSUER", "shop")
+    here = edge.Edge.of(topology, issuer=issuer, web=folder.web.absolute())
+    web.build(folder.web, environment)
     write_secret(folder.envoy, edge.render(here))
 
     async def ready(pid: int) -> bool:

@@ -18,7 +18,9 @@ class TestPaths:
     @pytest.mark.parametrize(
         "path",
         [
-            "/",
+            "/index.html",
+            "/docs/docs.css/",
+            "/docs/../envoy.yaml",
             "/api",
             "/api/product/",
             "/api/products/7/8/",

@@ -88,9 +88,13 @@ class Shop:
 
 @contextlib.asynccontextmanager
 async def running(
-    folder: Path, *, start: tuple[str, ...] = SERVICES, jwks_cache: float = 60
+    folder: Path,
+    *,
+    start: tuple[str, ...] = SERVICES,
+    jwks_cache: float = 60,
+    web: Path | None = None,
 ) -> AsyncIterator[Shop]:
-    """An edge with routes to all services of today, of which `start` are up."""
+    """An edge with routes to all services of today, of which `start` are up, maybe with pages."""
     load_contract()
     services = {name: (Address(LOOPBACK, free_port()),) for name in SERVICES}
     chosen = edge.Edge(
@@ -99,6 +103,7 @@ async def running(
         services,
         jwks_cache=timedelta(seconds=jwks_cache),
         watch=Address(LOOPBACK, free_port()),
+        web=web,
     )
     key = Key.make("key-1")
     backends = {name: Backend() for name in services}
