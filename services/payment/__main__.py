@@ -195,6 +195,7 @@ def build(settings: Settings, database: Database) -> Server:
     payments.background("gateway", parts.gateway.keep_open)
     payments.background("outbox", follow_ups.relay().forever)
     payments.background("reconciler", parts.reconciler.forever)
+    payments.background("walks", parts.reconciler.walk_forever)
     payments.background("old keys", tasks.every(CLEANUP_SECONDS, database.forget_old_keys))
     payments.background("old events", tasks.every(CLEANUP_SECONDS, forget))
     return payments

@@ -127,13 +127,15 @@ class Cashier:
         except GatewayError:
             return await self._leave(payment)
         if intent is not None:
-            return await self._inquiries.settle(payment, intent, schedule=True)
+            return await self._inquiries.settle(payment, intent)
         if payment["give_back"] or payment["create_time"] < datetime.now(UTC) - rules.KEY_HOURS:
             return await self._leave(payment)
         return await self._charge(payment)
 
     async def _charge(self, payment: Row) -> Row:
         """Ask Stripe to charge, and settle the payment by the answer."""
+        # A later attempt may be answered with the intent of an earlier one.
+        is_new = payment["attempts"] == 1
         self._faults.reach(Point.AFTER_PAYMENT)
         try:
             intent = await self._gateway.charge(payment)
@@ -142,7 +144,7 @@ class Cashier:
             self._faults.reach(Point.AFTER_CHARGE)
             if refusal.intent is not None:
                 intent = replace(refusal.intent, failure_code=refusal.code)
-                return await self._inquiries.settle(payment, intent, schedule=True)
+                return await self._inquiries.settle(payment, intent, is_new=is_new)
             return await self._inquiries.fail(payment, refusal.code, refusal.message)
         except UnreachedError:
             if await self._withdraw(payment):
@@ -150,7 +152,7 @@ class Cashier:
             return await self._leave(payment)
         except GatewayError:
             return await self._leave(payment)
-        return await self._inquiries.settle(payment, intent, schedule=True)
+        return await self._inquiries.settle(payment, intent, is_new=is_new)
 
     async def _withdraw(self, payment: Row) -> bool:
         """Undo a payment that never left; not one of which an earlier attempt may have."""

@@ -105,7 +105,7 @@ async def check_within(connection: Connection, payment_id: UUID, pause: timedelt
 
 
 async def check_now(
-    connection: Connection, *, payment_id: UUID | None, intent_id: str, captured_too: bool
+    connection: Connection, intent_id: str, *, payment_id: UUID | None, captured_too: bool = False
 ) -> int:
     """Have a payment, or that of a PaymentIntent, looked at now; how many there are.
 

@@ -169,8 +169,8 @@ async def _apply(tx: Transaction, event: webhooks.Event) -> None:
     elif event.intent_id is not None:
         await due_store.check_now(
             tx,
+            event.intent_id,
             payment_id=event.payment_id,
-            intent_id=event.intent_id,
             captured_too=event.tells_of_refunds,
         )
 

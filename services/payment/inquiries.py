@@ -42,17 +42,19 @@ class Inquiries:
         self._action_time = timedelta(seconds=action_seconds)
         self._repeat_time = timedelta(seconds=repeat_seconds)
 
-    async def settle(self, payment: Row, intent: Intent, *, schedule: bool = False) -> Row:
+    async def settle(self, payment: Row, intent: Intent, *, is_new: bool = False) -> Row:
         """Take note of what Stripe says of a payment; the payment after that.
 
-        `schedule`: also of when the reconciler has to look at it again.
+        `is_new`: Stripe has just made the intent, so nothing else can have happened to it; what is
+        captured needs no other look. Otherwise the look that is due stays due: some of an older
+        intent may have been given back, and only the reconciler asks for that.
         """
         async with self._db.transaction(keyed=False) as tx:
             row = await store.lock(tx, payment["id"])
             after = await bookkeeping.change(tx, row, rules.settle(row, intent))
             if after["status"] == rules.REVIEW and after["give_back"]:
                 after = await bookkeeping.change(tx, after, rules.reviewed(after, intent))
-            if schedule:
+            if is_new:
                 await due_store.schedule(tx, payment, pauses.next_pause(after))
             return after
 

@@ -68,10 +68,15 @@ class Reconciler:
         """Look at what is due, then sleep until woken or the next poll; never returns."""
         while True:
             self._wake.clear()  # before looking: what becomes due while we look wakes us again
-            await self.walk(Report())
             if not await self.settle_due(Report()):
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
+
+    async def walk_forever(self) -> None:
+        """Walk whenever it is time to; never returns. A long walk holds up no look."""
+        while True:
+            await self.walk(Report())
+            await asyncio.sleep(POLL_SECONDS)
 
     async def run_once(self) -> Report:
         """Walk, and look at everything that is open, due or not."""
@@ -119,7 +124,7 @@ class Reconciler:
 
     async def _tend(self, payment: Row) -> Row:
         """Bring a payment as far as it can be brought now. Raises GatewayError."""
-        if not payment["captured"] and payment["status"] != rules.CANCELLED:
+        if not payment["captured"]:
             payment = await self._inquiries.ask(payment)
         if payment["captured"]:  # what was captured just now may have been given back already
             payment = await self._refunds.tend(payment)
@@ -155,7 +160,10 @@ class Reconciler:
                 await event_store.end_walk(connection, WALK, done, WALK_PAUSE)
 
     async def _compare(self, intents: list[Intent], report: Report) -> None:
-        """Settle, adopt or leave alone each of these PaymentIntents."""
+        """Adopt, have looked at, or leave alone each of these PaymentIntents.
+
+        They are not settled here: whoever looks at a payment also asks what of it was given back.
+        """
         ours = {intent.id: intent for intent in intents if intent.payment_id is not None}
         report.walked += len(intents)
         if not ours:
@@ -169,8 +177,9 @@ class Reconciler:
                 if intent.status == gateway.SUCCEEDED:
                     report.adopted += await self._adopt(intent, payment)
             elif rules.settle(payment, intent) and not _is_attended(payment):
-                await self._inquiries.settle(payment, intent, schedule=True)
-                report.settled += 1
+                async with self._db.connection() as connection:
+                    await due_store.check_now(connection, intent.id, payment_id=payment["id"])
+                self.wake()
 
     async def _adopt(self, intent: Intent, payment: Row | None) -> bool:
         """Book a charge that no payment of ours stands for; whether it was new.

@@ -173,6 +173,22 @@ class TestDeadProcesses:
         assert (again.id, again.status) == (payment.id, Payment.SUCCEEDED)
         assert len(till.captured()) == 1
 
+    async def test_what_was_given_back_before_the_second_call_is_known_too(
+        self, till: Till
+    ) -> None:
+        till.stripe.fault("lose_answer", match=CREATE)
+        order = till.sell(10_000)
+        payment = await till.pay(order, key="one")
+        await hide(till, payment)
+        [intent] = till.captured()
+        client = till.stripe.client()
+        client.v1.refunds.create({"payment_intent": intent["id"], "amount": 2_500})
+        assert (await till.pay(order, key="one")).id == payment.id
+        await till.connection.execute(
+            "UPDATE payment.payments SET check_time = now() WHERE check_time IS NOT NULL"
+        )
+        await till.until_status(payment, Payment.PARTIALLY_REFUNDED)
+
     async def test_without_a_second_call_the_reconciler_goes_on(self, till: Till) -> None:
         order = till.sell()
         till.stripe.fault("lose_answer", match=CREATE)
@@ -186,9 +202,7 @@ class TestDeadProcesses:
 class TestWebhooksDropped:
     async def test_all_settle_without_one(self, till: Till) -> None:
         orders = [till.sell() for _ in range(20)]
-        payments = await asyncio.gather(
-            *(till.pay(each, "threeDSecureRequired") for each in orders)
-        )
+        payments = [await till.pay(each, "threeDSecureRequired") for each in orders]
         for payment in payments[:10]:
             till.three_d_secure(payment)
         for payment in payments[10:]:
@@ -256,6 +270,21 @@ class TestWalks:
         await till.until_order(order, Order.PAID)
         assert order.payment_id == payment.id
         assert (await till.get(payment)).status == Payment.SUCCEEDED
+
+    async def test_what_was_given_back_before_it_heard_of_the_charge_is_known_too(
+        self, till: Till
+    ) -> None:
+        order = till.sell(10_000)
+        payment = await till.pay(order, "threeDSecureRequired")
+        await hide(till, payment)
+        till.three_d_secure(payment)
+        [intent] = till.captured()
+        client = till.stripe.client()
+        client.v1.refunds.create({"payment_intent": intent["id"], "amount": 2_500})
+        await walk(till)
+        known = await till.until_status(payment, Payment.PARTIALLY_REFUNDED)
+        assert [each.amount.units for each in known.refunds] == [25]
+        await till.until_order(order, Order.PARTIALLY_REFUNDED)
 
     async def test_one_that_cannot_be_placed_goes_back(self, till: Till) -> None:
         order = till.sell()

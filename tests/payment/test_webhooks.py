@@ -130,10 +130,6 @@ class TestEvents:
             assert (now.status, len(now.refunds)) == (Payment.PARTIALLY_REFUNDED, 1)
         assert len(till.captured()) == len(till.repayments()) == 10
 
-    @pytest.mark.xfail(
-        strict=False,
-        reason="known: news of a refund made at Stripe can be lost until the reconciler looks",
-    )
     async def test_every_order_of_five_events_ends_the_same(self, till: Till) -> None:
         """The events of one payment: made, asked for 3-D Secure, paid, charged, given back."""
         wanted = (
