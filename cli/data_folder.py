@@ -83,6 +83,15 @@ class DataFolder:
         return self.path / "secrets" / "stripe-webhook"
 
     @property
+    def stripe_address(self) -> Path:
+        """Says where the Stripe sandbox is that `shop up` runs."""
+        return self.path / "stripe-address"
+
+    def read_stripe_address(self) -> str | None:
+        """Where the Stripe sandbox was last; something else may be there by now."""
+        return self.stripe_address.read_text().strip() if self.stripe_address.exists() else None
+
+    @property
     def admin(self) -> Path:
         return self.path / "secrets" / "admin.json"
 

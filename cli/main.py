@@ -203,6 +203,15 @@ def secrets(
 
 
 @app.command()
+def reconcile(data: DataOption = DEFAULT_DATA) -> None:
+    """Bring payments in line with Stripe, once; status 1 when something is left for people."""
+    from cli import reconcile as reconciliation
+
+    if not run(reconciliation.reconcile(data)):
+        raise typer.Exit(1)
+
+
+@app.command()
 def version() -> None:
     """Print the version."""
     typer.echo(importlib.metadata.version("shop"))

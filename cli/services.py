@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 from cli import edge, web
 from cli.data_folder import DataFolder, write_secret
 from cli.probes import http_status, is_serving
-from cli.programs import Program
+from cli.programs import Program, StartError
 from cli.topology import ALL_SERVICES, Topology
 
 # Any of these means that payments go to Stripe.
@@ -91,15 +92,29 @@ def uses_stripe(environment: Mapping[str, str]) -> bool:
     return any(name.removesuffix("_FILE") in STRIPE_KEYS for name in environment)
 
 
+def stripe_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """Payments' settings from Stripe's own variables, each of which may name a file instead."""
+    found = {}
+    for name in ("STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET"):
+        if name in environment:
+            found[name.lower()] = environment[name]
+        elif f"{name}_FILE" in environment:
+            path = Path(environment[f"{name}_FILE"])
+            try:
+                found[name.lower()] = path.read_text().strip()
+            except OSError as error:
+                raise StartError(f"{name}_FILE names {path}: {error.strerror}") from None
+    return found
+
+
 def _stripe(
     topology: Topology, folder: DataFolder, environment: Mapping[str, str]
 ) -> dict[str, str]:
     """How payments reach Stripe: the real one by Stripe's own variables, else the sandbox."""
     if uses_stripe(environment):
         return {
-            f"SHOP_PAYMENT_{name}": environment[name]
-            for name in ("STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET")
-            if name in environment
+            f"SHOP_PAYMENT_{name.upper()}": value
+            for name, value in stripe_variables(environment).items()
         }
     return {
         "SHOP_PAYMENT_STRIPE_SECRET_KEY": SANDBOX_KEY,

@@ -77,6 +77,7 @@ class Shop:
             databases = await self._start_postgres()
         await migrate.migrate(databases, SERVICES, self._say_migrated)
         if not uses_stripe(os.environ):
+            write_secret(folder.stripe_address, f"{topology.stripe}\n")
             supervisor.start(stripe_program(topology, folder, os.environ))
         for name in SERVICES:
             url = databases.services[name]

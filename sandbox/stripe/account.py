@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from sandbox.stripe.clock import Clock
 from sandbox.stripe.faults import Fault, Faults
@@ -28,6 +29,8 @@ class Account:
     def __init__(
         self, path: str = ":memory:", webhook: Webhook | None = None, api_key: str | None = None
     ) -> None:
+        # The file that keeps the state; None: it ends with the process.
+        self.data = None if path == ":memory:" else str(Path(path).resolve())
         self.store = Store(path)
         self.clock = Clock(float(self.store.fact("clock_offset") or 0))
         self.faults = Faults()

@@ -59,6 +59,7 @@ def health(account: Account, _: Order) -> Order:
         "status": "ok",
         "api_version": API_VERSION,
         "now": account.clock.now(),
+        "data": account.data,
         "objects": {row["kind"]: row["many"] for row in counts},
     }
 

@@ -22,21 +22,49 @@ HEADERS = {
 PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <title>3-D Secure (sandbox)</title>
 <style>
-  body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 26rem; margin: 15vh auto }}
-  button {{ font: inherit; padding: .5rem 1rem; margin-right: .5rem; cursor: pointer }}
+  :root {{ color-scheme: light dark; --ink: #1a1f36; --soft: #596178; --card: #fff;
+    --ground: #eef1f6; --line: #d5dae3; --go: #1f6f4a }}
+  @media (prefers-color-scheme: dark) {{ :root {{ --ink: #eef1f6; --soft: #a9b1c6; --card: #1d2333;
+    --ground: #11151f; --line: #39415a; --go: #2f9468 }} }}
+  * {{ box-sizing: border-box }}
+  body {{ margin: 0; min-height: 100vh; min-height: 100svh; padding: 1rem; display: grid;
+    place-items: center; background: var(--ground); color: var(--ink);
+    font: 1rem/1.5 system-ui, sans-serif }}
+  main {{ width: 100%; max-width: 26rem; padding: 1.5rem; border: 1px solid var(--line);
+    border-radius: .75rem; background: var(--card) }}
+  h1 {{ margin: 0 0 1rem; font-size: 1rem; color: var(--soft) }}
+  dl {{ margin: 1rem 0 1.5rem; border-block: 1px solid var(--line); padding: .75rem 0 }}
+  dl div {{ display: flex; justify-content: space-between; gap: 1rem }}
+  dt {{ color: var(--soft) }}
+  dd {{ margin: 0; text-align: right; overflow-wrap: anywhere }}
+  .amount {{ margin: 0; font-size: 2rem; font-weight: 650; line-height: 1.2 }}
+  form {{ display: flex; flex-wrap: wrap; gap: .75rem }}
+  button {{ flex: 1 1 9rem; min-height: 3rem; border: 1px solid var(--line); border-radius: .5rem;
+    background: transparent; color: inherit; font: inherit; font-weight: 600; cursor: pointer }}
+  button.go {{ border-color: var(--go); background: var(--go); color: #fff }}
+  button:focus-visible {{ outline: 3px solid var(--go); outline-offset: 2px }}
+  footer {{ margin-top: 1.5rem; font-size: .875rem; color: var(--soft) }}
 </style>
-<h1>3-D Secure</h1>
-<p>{question}</p>
-{form}
-<p><small>A sandbox: no bank is asked and no money moves.</small></p>
+<main>
+<h1>3-D Secure · your card's bank asks</h1>
+{content}
+<footer>A sandbox: no bank is asked and no money moves.</footer>
+</main>
 </html>
 """
+QUESTION = """<p class="amount">{amount}</p>
+<p>Do you approve this payment?</p>
+<dl>
+<div><dt>Card</dt><dd>{card}</dd></div>
+<div><dt>For</dt><dd>{purpose}</dd></div>
+</dl>
+"""
 FORM = """<form method="post">
-  <button id="test-source-authorize-3ds" name="decision" value="approve">Complete</button>
-  <button id="test-source-fail-3ds" name="decision" value="refuse">Fail</button>
+<button class="go" id="test-source-authorize-3ds" name="decision" value="approve">Approve</button>
+<button id="test-source-fail-3ds" name="decision" value="refuse">Refuse</button>
 </form>"""
 
 
@@ -56,7 +84,10 @@ class IssuerPage:
         amount = currencies.show(intent["amount"], intent["currency"])
         method = self._api.account.store.get("payment_method", attempt["payment_method"])
         card = f"{method['card']['brand']} card ending in {method['card']['last4']}"
-        return _page(f"Do you approve the payment of {amount} with your {card}?", FORM)
+        purpose = intent["description"] or "A purchase"
+        said = {"amount": amount, "card": card, "purpose": purpose}
+        question = QUESTION.format(**{name: escape(text) for name, text in said.items()})
+        return _html(question + FORM)
 
     async def decide(self, request: Request) -> Response:
         text = (await request.body())[:1000].decode("ascii", "replace")
@@ -117,5 +148,9 @@ def _done(attempt: Object, intent: Object) -> Response:
     return RedirectResponse(url, 303, HEADERS)
 
 
-def _page(question: str, form: str = "", status: int = 200) -> Response:
-    return HTMLResponse(PAGE.format(question=escape(question), form=form), status, HEADERS)
+def _page(text: str, form: str = "", status: int = 200) -> Response:
+    return _html(f"<p>{escape(text)}</p>\n{form}", status)
+
+
+def _html(content: str, status: int = 200) -> Response:
+    return HTMLResponse(PAGE.format(content=content), status, HEADERS)

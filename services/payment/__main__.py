@@ -27,9 +27,11 @@ from services.payment.orders import Orders
 from services.payment.patience import Patience
 from services.payment.reconcile import Reconciler
 from services.payment.refunds import Refunds
+from services.payment.report import Report
 from services.payment.sessions import session_check
 from services.payment.stripe_gateway import StripeGateway
 from services.payment.tables import metadata
+from services.payment.walks import Walks
 from shop.order.v1 import order_pb2_grpc, settlement_pb2_grpc
 from shop.payment.v1 import closure_pb2_grpc, erasure_pb2_grpc, payment_pb2_grpc
 from shop.users.v1 import session_pb2_grpc, users_pb2, users_pb2_grpc
@@ -102,6 +104,7 @@ class Parts:
     inquiries: Inquiries
     refunds: Refunds
     reconciler: Reconciler
+    walks: Walks
     faults: Faults
 
 
@@ -125,8 +128,24 @@ def assemble(settings: Settings, database: Database) -> Parts:
         repeat_seconds=settings.repeat_seconds,
     )
     refunds = Refunds(database, gateway, patience, faults)
-    reconciler = Reconciler(database, gateway, inquiries, refunds)
-    return Parts(gateway, patience, inquiries, refunds, reconciler, faults)
+    reconciler = Reconciler(database, inquiries, refunds)
+    walks = Walks(database, gateway, reconciler.wake)
+    return Parts(gateway, patience, inquiries, refunds, reconciler, walks, faults)
+
+
+async def reconcile(settings: Settings) -> Report:
+    """Walk, and look at everything that is open, once: what `shop reconcile` does."""
+    report = Report()
+    url = settings.database_url.get_secret_value()
+    database = await Database.open(url, metadata, name="shop reconcile")
+    parts = assemble(settings, database)
+    try:
+        await parts.walks.walk(report, at_once=True)
+        await parts.reconciler.settle_open(report)
+    finally:
+        await parts.gateway.close()
+        await database.close()
+    return report
 
 
 def _name_of(settings: Settings) -> str:
@@ -195,7 +214,7 @@ def build(settings: Settings, database: Database) -> Server:
     payments.background("gateway", parts.gateway.keep_open)
     payments.background("outbox", follow_ups.relay().forever)
     payments.background("reconciler", parts.reconciler.forever)
-    payments.background("walks", parts.reconciler.walk_forever)
+    payments.background("walks", parts.walks.forever)
     payments.background("old keys", tasks.every(CLEANUP_SECONDS, database.forget_old_keys))
     payments.background("old events", tasks.every(CLEANUP_SECONDS, forget))
     return payments

@@ -25,12 +25,9 @@ from services.payment.faults import Faults, Point
 from services.payment.gateway import Gateway, GatewayError, RefusedError, UnreachedError
 from services.payment.inquiries import Inquiries
 from services.payment.orders import Orders
-from services.payment.patience import Patience
+from services.payment.patience import LEASE_MARGIN, Patience
 from shop.order.v1.order_pb2 import Order
 from shop.payment.v1.payment_pb2 import ProcessPaymentRequest
-
-# What a process needs, beside the gateway's own time, to settle what it has heard.
-LEASE_MARGIN = timedelta(seconds=4)
 
 
 class Cashier:

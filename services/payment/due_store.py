@@ -9,8 +9,8 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from services.kit.db import Connection, Row, Statement
-from services.payment.rules import Status
 from services.payment.tables import Moment, payments
+from shop.payment.v1.payment_pb2 import Payment
 
 _ID = sa.bindparam("row_id", type_=sa.Uuid)
 _NOW = sa.func.clock_timestamp()
@@ -32,9 +32,6 @@ _CHECK_WITHIN = Statement(
     .where(payments.c.id == _ID)
     # LEAST leaves out what is null.
     .values(check_time=sa.func.least(payments.c.check_time, _after("pause")))
-)
-_CHECK_ALL = Statement(
-    sa.update(payments).where(payments.c.check_time.is_not(None)).values(check_time=_NOW)
 )
 _CHECK_NOW = Statement(
     sa.update(payments)
@@ -78,10 +75,32 @@ _LEASE_DUE = Statement(
     .values(check_time=_after("lease"))
     .returning(payments)
 )
+_open = (
+    sa.select(payments.c.id)
+    .where(payments.c.check_time.is_not(None), payments.c.id > sa.bindparam("last", type_=sa.Uuid))
+    .order_by(payments.c.id)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+    .with_for_update()
+    .cte("open")
+)
+_LEASE_OPEN = Statement(
+    sa.update(payments)
+    .where(payments.c.id == _open.c.id)
+    .values(check_time=_after("lease"))
+    .returning(payments)
+)
 _UNSETTLED = Statement(
     sa.select(payments.c.status, sa.func.count().label("number"))
-    .where(payments.c.check_time.is_not(None))
+    .where(sa.text("status IN (1, 2, 8, 9)"))
     .group_by(payments.c.status)
+)
+_OWED = Statement(
+    sa.select(sa.func.count()).where(
+        sa.or_(
+            payments.c.refund_pending > 0,
+            sa.and_(payments.c.give_back, payments.c.captured > payments.c.refunded),
+        )
+    )
 )
 
 
@@ -116,11 +135,6 @@ async def check_now(
     )
 
 
-async def check_all(connection: Connection) -> int:
-    """Have everything that is open looked at now; how many payments that are."""
-    return await _CHECK_ALL.run(connection)
-
-
 async def begin_attempt(connection: Connection, payment_id: UUID, lease: timedelta) -> Row | None:
     """Take over a payment that nobody is charging; None when somebody is."""
     return await _BEGIN_ATTEMPT.first(connection, row_id=payment_id, lease=lease)
@@ -141,6 +155,17 @@ async def lease_due(connection: Connection, most: int, lease: timedelta) -> list
     return await _LEASE_DUE.all(connection, most=most, lease=lease)
 
 
-async def unsettled(connection: Connection) -> dict[Status, int]:
-    """How many payments the reconciler still has to look at, by status."""
-    return {row["status"]: row["number"] for row in await _UNSETTLED.all(connection)}
+async def lease_open(connection: Connection, last: UUID, most: int, lease: timedelta) -> list[Row]:
+    """The next open payments after the id `last`, due or not, and whoever looks at them."""
+    return await _LEASE_OPEN.all(connection, last=last, most=most, lease=lease)
+
+
+async def unsettled(connection: Connection) -> dict[str, int]:
+    """How many payments nobody knows the end of yet, by the name of their status."""
+    rows = await _UNSETTLED.all(connection)
+    return {Payment.Status.Name(row["status"]): row["number"] for row in rows}
+
+
+async def owed(connection: Connection) -> int:
+    """Of how many payments something is still to be given back."""
+    return int(await _OWED.value(connection))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from services.kit.db import Connection, Row, Statement
 from services.payment.tables import Moment, disputes, events, walks
@@ -22,6 +22,9 @@ _TAKE = Statement(
     .values(id=sa.bindparam("event_id"), type=sa.bindparam("event_type"))
     .on_conflict_do_nothing()
     .returning(sa.true())
+)
+_KNOWN = Statement(
+    sa.select(events.c.id).where(events.c.id == sa.any_(sa.bindparam("ids", type_=ARRAY(sa.Text))))
 )
 _old = (
     sa.select(events.c.id)
@@ -60,11 +63,13 @@ _WRITE_DISPUTE = Statement(
 _OPEN_WALK = Statement(insert(walks).values(name=_NAME).on_conflict_do_nothing())
 _LEASE_WALK = Statement(
     sa.update(walks)
-    .where(walks.c.name == _NAME, walks.c.next_time <= _NOW)
+    .where(
+        walks.c.name == _NAME,
+        sa.or_(walks.c.next_time <= _NOW, sa.bindparam("at_once", type_=sa.Boolean)),
+    )
     .values(next_time=_NOW + sa.bindparam("lease", type_=sa.Interval))
     .returning(walks)
 )
-_WALK_NOW = Statement(sa.update(walks).where(walks.c.name == _NAME).values(next_time=_NOW))
 _END_WALK = Statement(
     sa.update(walks)
     .where(walks.c.name == _NAME)
@@ -78,6 +83,11 @@ _END_WALK = Statement(
 async def take(tx: Connection, event_id: str, event_type: str) -> bool:
     """Whether this event is new; one that another call is just taking is waited for."""
     return bool(await _TAKE.value(tx, event_id=event_id, event_type=event_type))
+
+
+async def known(connection: Connection, ids: Sequence[str]) -> set[str]:
+    """Those of these events that have had their effect."""
+    return {row["id"] for row in await _KNOWN.all(connection, ids=list(ids))}
 
 
 async def forget_old(connection: Connection, age: timedelta) -> int:
@@ -108,15 +118,15 @@ async def write_dispute(tx: Connection, values: Mapping[str, Any], changed: date
     )
 
 
-async def walk_now(connection: Connection, name: str) -> None:
-    """Let the next walk begin at once, unless one is under way."""
-    await _WALK_NOW.run(connection, of_name=name)
+async def lease_walk(
+    connection: Connection, name: str, lease: timedelta, *, at_once: bool = False
+) -> Row | None:
+    """How far a walk has come, when it is time for the next and nobody else has begun it.
 
-
-async def lease_walk(connection: Connection, name: str, lease: timedelta) -> Row | None:
-    """How far a walk has come, when it is time for the next and nobody else has begun it."""
+    `at_once`: in any case; two that walk at the same time do no harm.
+    """
     await _OPEN_WALK.run(connection, of_name=name)
-    return await _LEASE_WALK.first(connection, of_name=name, lease=lease)
+    return await _LEASE_WALK.first(connection, of_name=name, lease=lease, at_once=at_once)
 
 
 async def end_walk(

@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from services.kit.statements import Fields
@@ -112,6 +112,11 @@ class Gateway(Protocol):
 
     def intents(self, since: datetime, until: datetime | None) -> AsyncGenerator[Intent, None]:
         """The PaymentIntents made in a span of time, newest first."""
+
+    def events(
+        self, since: datetime, types: Sequence[str]
+    ) -> AsyncGenerator[Mapping[str, Any], None]:
+        """The events of some types since then, newest first, as `webhooks.event` reads them."""
 
     async def refund(self, refund: Fields, intent_id: str, currency: str) -> Repayment:
         """Give money back, under the refund's id as idempotency key. Raises RefusedError."""

@@ -10,15 +10,13 @@ from uuid import UUID
 from google.protobuf.empty_pb2 import Empty
 
 from services.kit import call, errors, pages, times
-from services.kit.db import Database, Row, Transaction
+from services.kit.db import Database, Row
 from services.kit.statements import Fields
 from services.payment import (
     bookkeeping,
     card_numbers,
-    due_store,
-    event_store,
     messages,
-    refund_rules,
+    news,
     rules,
     store,
     webhooks,
@@ -116,10 +114,7 @@ class PaymentService(payment_pb2_grpc.PaymentServiceServicer):
         signature = call.current().metadata.get(webhooks.HEADER, "")
         body = request.body.data
         webhooks.verify(signature, body, self._webhook_secrets, time.time())
-        event = webhooks.read(body)
-        async with self._db.transaction(keyed=False) as tx:
-            if await event_store.take(tx, event.id, event.type):
-                await _apply(tx, event)
+        await news.take(self._db, webhooks.read(body))
         self._wake()
         return Empty()
 
@@ -157,22 +152,6 @@ class ClosureService(closure_pb2_grpc.ClosureServiceServicer):
         self._faults.reach(Point.AFTER_CLOSURE)
         self._wake()
         return answer
-
-
-async def _apply(tx: Transaction, event: webhooks.Event) -> None:
-    """The effect of an event: what it is about is looked at again, so its order does not matter."""
-    if event.dispute is not None:
-        known = await event_store.add_dispute(tx, event.dispute, event.create_time)
-        if refund_rules.is_later(event.dispute["status"], known["status"]):
-            await event_store.write_dispute(tx, event.dispute, event.create_time)
-        await store.touch(tx, event.dispute["intent_id"])
-    elif event.intent_id is not None:
-        await due_store.check_now(
-            tx,
-            event.intent_id,
-            payment_id=event.payment_id,
-            captured_too=event.tells_of_refunds,
-        )
 
 
 def _key(row: Fields) -> tuple[int, UUID]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from services.kit import call, failures, logs
@@ -13,6 +14,8 @@ log = logs.logger("payments")
 # What reading the outcome and answering needs of the caller's time.
 MARGIN_SECONDS = 0.5
 LONGEST_SECONDS = 8.0
+# What a process needs, beside the gateway's own time, to settle what it has heard.
+LEASE_MARGIN = timedelta(seconds=4)
 
 Outcome = TypeVar("Outcome")
 

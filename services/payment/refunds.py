@@ -14,7 +14,6 @@ from services.kit.db import Database, Row
 from services.kit.etags import check_etag
 from services.kit.money import to_minor
 from services.payment import bookkeeping, due_store, refund_rules, refund_store, rules, store
-from services.payment.cashier import LEASE_MARGIN
 from services.payment.faults import Faults, Point
 from services.payment.gateway import (
     Gateway,
@@ -23,7 +22,7 @@ from services.payment.gateway import (
     Repayment,
     UnreachedError,
 )
-from services.payment.patience import Patience
+from services.payment.patience import LEASE_MARGIN, Patience
 from shop.payment.v1.payment_pb2 import Refund, RefundPaymentRequest
 
 log = logs.logger("refunds")

@@ -1,25 +1,22 @@
-"""Stripe through its own SDK: explicit timeouts, no retries of its own, our idempotency keys.
-
-Every answer is read as a plain object, so that a field which is missing is a case, not a crash.
-"""
+"""Stripe through its own SDK: explicit timeouts, no retries of its own, our idempotency keys."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from datetime import UTC, datetime
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
-from uuid import UUID
 
 import httpx
 import stripe
 
 from services.kit import logs
 from services.kit.statements import Fields
+from services.payment import stripe_answers
 from services.payment.breaker import Breaker, RejectedError
-from services.payment.currencies import UnchargeableError, from_stripe, to_stripe
+from services.payment.currencies import UnchargeableError, to_stripe
 from services.payment.gateway import (
     GatewayError,
     Intent,
@@ -29,12 +26,12 @@ from services.payment.gateway import (
     UnansweredError,
     UnreachedError,
 )
+from services.payment.stripe_answers import Object
 from shop.payment.v1.payment_pb2 import Refund
 
 log = logs.logger("gateway")
 
 Answer = TypeVar("Answer")
-Object = Mapping[str, Any]
 
 CONNECT_SECONDS = 2.0
 PAGE = 100
@@ -108,16 +105,16 @@ class StripeGateway:
             "confirm": True,
             "return_url": payment["return_url"],
         }
-        return self._intent(await self._create(payment, params))
+        return self._read(await self._create(payment, params))
 
     async def fence(self, payment: Fields) -> Intent:
         """Create a PaymentIntent that nobody can pay, under the key of a charge."""
-        return self._intent(await self._create(payment, self._common(payment)))
+        return self._read(await self._create(payment, self._common(payment)))
 
     async def retrieve(self, intent_id: str) -> Intent:
         """Read a PaymentIntent."""
         service = self._client.v1.payment_intents
-        return self._intent(
+        return self._read(
             await self._ask(lambda: service.retrieve_async(intent_id, {"expand": _EXPAND}))
         )
 
@@ -125,7 +122,7 @@ class StripeGateway:
         """Cancel a PaymentIntent."""
         params: Any = {"cancellation_reason": "abandoned", "expand": _EXPAND}
         service = self._client.v1.payment_intents
-        return self._intent(await self._ask(lambda: service.cancel_async(intent_id, params)))
+        return self._read(await self._ask(lambda: service.cancel_async(intent_id, params)))
 
     async def intents(
         self, since: datetime, until: datetime | None
@@ -137,7 +134,15 @@ class StripeGateway:
         params: dict[str, Any] = {"created": created, "limit": PAGE, "expand": _EXPAND_EACH}
         async for page in self._pages(self._client.v1.payment_intents.list_async, params):
             for each in page:
-                yield self._intent(each)
+                yield self._read(each)
+
+    async def events(self, since: datetime, types: Sequence[str]) -> AsyncGenerator[Object, None]:
+        """List Events, page by page."""
+        created = {"gte": int(since.timestamp())}
+        params: dict[str, Any] = {"created": created, "types": list(types), "limit": PAGE}
+        async for page in self._pages(self._client.v1.events.list_async, params):
+            for each in page:
+                yield each
 
     async def refund(self, refund: Fields, intent_id: str, currency: str) -> Repayment:
         """Create a Refund."""
@@ -155,13 +160,17 @@ class StripeGateway:
         key: Any = {"idempotency_key": str(refund["id"])}
         service = self._client.v1.refunds
         answer = await self._ask(lambda: service.create_async(params, key))  # type: ignore[arg-type]
-        return self._repayment(answer, currency)
+        return stripe_answers.repayment(answer, currency, self._shop)
 
     async def repayments(self, intent_id: str, currency: str) -> list[Repayment]:
         """List the Refunds of a PaymentIntent."""
         params: dict[str, Any] = {"payment_intent": intent_id, "limit": PAGE}
         pages = self._pages(self._client.v1.refunds.list_async, params)
-        return [self._repayment(each, currency) async for page in pages for each in page]
+        return [
+            stripe_answers.repayment(each, currency, self._shop)
+            async for page in pages
+            for each in page
+        ]
 
     # --- asking ---------------------------------------------------------------------------------
 
@@ -186,6 +195,9 @@ class StripeGateway:
         key: Any = {"idempotency_key": str(payment["id"])}
         service = self._client.v1.payment_intents
         return await self._ask(lambda: service.create_async(params, key))
+
+    def _read(self, told: Object) -> Intent:
+        return stripe_answers.intent(told, self._shop)
 
     async def _probe(self) -> None:
         await self._client.v1.payment_intents.list_async({"limit": 1})
@@ -237,50 +249,9 @@ class StripeGateway:
                 told.get("decline_code") or told.get("code") or told.get("type") or "refused",
                 told.get("message") or "",
                 declined=status == 402,
-                intent=self._intent(intent) if isinstance(intent, dict) else None,
+                intent=self._read(intent) if isinstance(intent, dict) else None,
             )
         return UnansweredError()
-
-    # --- reading --------------------------------------------------------------------------------
-
-    def _intent(self, told: Object) -> Intent:
-        currency = str(told.get("currency") or "").upper()
-        metadata = told.get("metadata") or {}
-        ours = metadata.get("shop") == self._shop
-        failure = told.get("last_payment_error") or {}
-        action = (told.get("next_action") or {}).get("redirect_to_url") or {}
-        charge = told.get("latest_charge")
-        details = charge.get("payment_method_details") if isinstance(charge, dict) else None
-        card = (details or {}).get("card") or {}
-        return Intent(
-            id=str(told["id"]),
-            status=str(told.get("status")),
-            amount=_minor(told.get("amount"), currency),
-            captured=_minor(told.get("amount_received"), currency),
-            currency=currency,
-            create_time=datetime.fromtimestamp(told.get("created") or 0, UTC),
-            shop=self._shop if ours else "",
-            payment_id=_uuid(metadata.get("payment_id")) if ours else None,
-            order_id=_uuid(metadata.get("order_id")) if ours else None,
-            user_id=_uuid(metadata.get("user_id")) if ours else None,
-            client_secret=told.get("client_secret") or "",
-            redirect_url=action.get("url") or "",
-            failure_code=failure.get("decline_code") or failure.get("code") or "",
-            failure_message=failure.get("message") or "",
-            card_brand=card.get("brand") or "",
-            card_last4=card.get("last4") or "",
-        )
-
-    def _repayment(self, told: Object, currency: str) -> Repayment:
-        metadata = told.get("metadata") or {}
-        ours = metadata.get("shop") == self._shop
-        return Repayment(
-            id=str(told["id"]),
-            status=str(told.get("status")),
-            amount=_minor(told.get("amount"), currency),
-            refund_id=_uuid(metadata.get("refund_id")) if ours else None,
-            failure_code=told.get("failure_reason") or "",
-        )
 
 
 def _speaks_against_health(error: Exception) -> bool:
@@ -288,19 +259,3 @@ def _speaks_against_health(error: Exception) -> bool:
         status = error.http_status
         return status is None or status == 429 or status >= 500
     return isinstance(error, TimeoutError)
-
-
-def _minor(amount: object, currency: str) -> int | None:
-    if not isinstance(amount, int):
-        return None
-    try:
-        return from_stripe(amount, currency)
-    except UnchargeableError:
-        return None
-
-
-def _uuid(text: object) -> UUID | None:
-    try:
-        return UUID(str(text))
-    except ValueError:
-        return None

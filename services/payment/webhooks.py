@@ -79,14 +79,22 @@ def read(body: bytes) -> Event:
     """A verified event. Raises INVALID_ARGUMENT for what is not one."""
     try:
         told = json.loads(body)
+    except (ValueError, RecursionError):
+        raise errors.malformed() from None
+    return event(told)
+
+
+def event(told: Any) -> Event:
+    """An event as Stripe's API and its webhooks show it. Raises INVALID_ARGUMENT for others."""
+    try:
         subject = told["data"]["object"]
-        event = Event(
+        bare = Event(
             id=_text(told["id"]),
             type=_text(told["type"]),
             create_time=datetime.fromtimestamp(told["created"], UTC),
         )
-        return _about(event, subject)
-    except (KeyError, TypeError, ValueError, OverflowError, OSError, RecursionError):
+        return _about(bare, subject)
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, OSError):
         raise errors.malformed() from None
 
 
