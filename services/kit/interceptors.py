@@ -18,7 +18,16 @@ from typing import Any, NoReturn
 import grpc
 from google.protobuf.message import DecodeError
 
-from services.kit import call, errors, failures, idempotency, logs, metrics, validation
+from services.kit import (
+    call,
+    card_numbers,
+    errors,
+    failures,
+    idempotency,
+    logs,
+    metrics,
+    validation,
+)
 from services.kit.auth import SERVICE_HEADER, Authenticator
 from services.kit.deadlines import Deadlines
 from services.kit.errors import ServiceError
@@ -40,14 +49,20 @@ ATTEMPTS = 4
 SERVER_FAULTS = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
 
 
-def stack(auth: Authenticator, *, secret: bytes, concurrent_rpcs: int = 256) -> list[Layer]:
+def stack(
+    auth: Authenticator,
+    *,
+    secret: bytes,
+    concurrent_rpcs: int = 256,
+    refuse_card_numbers: bool = True,
+) -> list[Layer]:
     """The layers of every service, outermost first; `secret` keys idempotency fingerprints."""
     return [
         observe,
         answer,
         limit(concurrent_rpcs),
         authenticate(auth),
-        validate,
+        validate(refuse_card_numbers=refuse_card_numbers),
         idempotent(secret),
         retry,
     ]
@@ -239,24 +254,31 @@ def _permit(method: Method) -> Callable[[call.Caller], None]:
     return permit
 
 
-def validate(method: Method, handler: Handler) -> Handler:
+def validate(*, refuse_card_numbers: bool = True) -> Layer:
     """Read the request, and check it against the rules in its proto.
 
     It comes here as it was sent: of one that cannot be read, grpc.aio would say so itself, and name
-    classes and fields.
+    classes and fields. What would be kept is refused before that, should it hold a card number.
     """
-    validation.prepare(method.request)
-    read = method.request.FromString
 
-    async def validated(raw: bytes, context: Any) -> Any:
-        try:
-            request = read(raw)
-        except DecodeError:
-            raise errors.malformed() from None
-        validation.check(request, raw)
-        return await handler(request, context)
+    def layer(method: Method, handler: Handler) -> Handler:
+        validation.prepare(method.request)
+        read = method.request.FromString
+        is_kept = refuse_card_numbers and not method.reads
 
-    return validated
+        async def validated(raw: bytes, context: Any) -> Any:
+            try:
+                request = read(raw)
+            except DecodeError:
+                raise errors.malformed() from None
+            if is_kept:
+                card_numbers.refuse(request, call.current().metadata.get("idempotency-key", ""))
+            validation.check(request, raw)
+            return await handler(request, context)
+
+        return validated
+
+    return layer
 
 
 def idempotent(secret: bytes) -> Layer:

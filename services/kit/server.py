@@ -97,12 +97,14 @@ class Server:
         auth: Authenticator,
         *,
         ready: Callable[[], Awaitable[bool]],
+        refuse_card_numbers: bool = True,
     ) -> Server:
         """A server as the settings describe it, with all layers around its methods."""
         layers = interceptors.stack(
             auth,
             secret=settings.service_secret.get_secret_value().encode(),
             concurrent_rpcs=settings.concurrent_rpcs,
+            refuse_card_numbers=refuse_card_numbers,
         )
         return cls(
             settings.listen,

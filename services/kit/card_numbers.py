@@ -7,6 +7,7 @@ numbers that shops are full of: barcodes, parcels, telephones.
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -50,9 +51,12 @@ def holds_card_number(text: str) -> bool:
     )
 
 
-def refuse(request: Message) -> None:
-    """Raise INVALID_ARGUMENT (CARD_NUMBER_REFUSED) for a request with a card number in any text."""
-    for path, text in validation.strings(request):
+def refuse(request: Message, key: str = "") -> None:
+    """Raise INVALID_ARGUMENT (CARD_NUMBER_REFUSED) for a card number in any text of a request.
+
+    `key` is its idempotency key, which is kept as well.
+    """
+    for path, text in itertools.chain(validation.strings(request), [("idempotency-key", key)]):
         if holds_card_number(text):
             raise ServiceError(
                 StatusCode.INVALID_ARGUMENT,

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
+from services.kit.card_numbers import holds_card_number
 from services.kit.ids import uuid7
-from services.payment.card_numbers import holds_card_number
 
 CARDS = [
     "4242424242424242",
