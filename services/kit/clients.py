@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import Any, cast
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
@@ -51,36 +51,46 @@ def connect(
         ("grpc.dns_min_time_between_resolutions_ms", 1_000),
     ]
     address = target if "," not in target else f"ipv4:{target}"
-    return grpc.aio.insecure_channel(
-        address, options=options, interceptors=[_Outgoing(credential, seconds)]
-    )
+    channel = grpc.aio.insecure_channel(address, options=options)
+    return cast("grpc.aio.Channel", _Channel(channel, credential, seconds))
 
 
-class _Outgoing(grpc.aio.UnaryUnaryClientInterceptor):  # type: ignore[misc, unused-ignore]
-    def __init__(self, credential: ServiceCredential, seconds: float) -> None:
+class _Channel:
+    """A channel whose calls have all that is said above; stubs are made from it.
+
+    An interceptor of grpc.aio would cost each call a task and two copies of its metadata.
+    """
+
+    def __init__(
+        self, channel: grpc.aio.Channel, credential: ServiceCredential, seconds: float
+    ) -> None:
+        self._channel = channel
         self._credential = credential
         self._seconds = seconds
+        self.close = channel.close
 
-    async def intercept_unary_unary(
-        self, continuation: Any, client_call_details: Any, request: Any
-    ) -> Any:
-        metadata = list(client_call_details.metadata or ())
-        metadata.append((SERVICE_HEADER, self._credential.token()))
-        seconds = client_call_details.timeout or self._seconds
-        current = call.current_or_none()
-        if current is not None:
-            metadata.append(("x-request-id", current.request_id))
-            seconds = min(seconds, current.remaining() - MARGIN_SECONDS)
-            if seconds <= 0:
-                raise TimeoutError("no time left for the call")
-        details = grpc.aio.ClientCallDetails(
-            method=client_call_details.method,
-            timeout=seconds,
-            metadata=grpc.aio.Metadata(*metadata),
-            credentials=client_call_details.credentials,
-            wait_for_ready=client_call_details.wait_for_ready,
-        )
-        return await continuation(details, request)
+    def unary_unary(self, *args: Any, **kwargs: Any) -> Any:
+        """What `grpc.aio.Channel.unary_unary` gives, for a method that is called like that."""
+        method = self._channel.unary_unary(*args, **kwargs)
+
+        def ask(request: Any, *, timeout: float | None = None, metadata: Sequence[Any] = ()) -> Any:
+            seconds = timeout or self._seconds
+            sent = [*metadata, (SERVICE_HEADER, self._credential.token())]
+            current = call.current_or_none()
+            if current is not None:
+                sent.append(("x-request-id", current.request_id))
+                seconds = min(seconds, current.remaining() - MARGIN_SECONDS)
+                if seconds <= 0:
+                    raise TimeoutError("no time left for the call")
+            return method(request, timeout=seconds, metadata=sent)
+
+        return ask
+
+    async def __aenter__(self) -> _Channel:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._channel.close()
 
 
 def refusal(error: grpc.aio.AioRpcError) -> errors.ServiceError | None:

@@ -207,6 +207,8 @@ class Database:
 
     async def _acquire(self) -> Any:
         try:
+            if self._pool.get_idle_size():  # there is nothing to wait for
+                return await self._pool.acquire()
             # The pool's own timeout would cost each call a task.
             async with asyncio.timeout(ACQUIRE_SECONDS):
                 return await self._pool.acquire()
