@@ -1,16 +1,25 @@
-"""What carts ask of the catalogue: prices and availability, always in one call."""
+"""What carts ask of the catalogue: prices and availability.
+
+Carts that are looked at or changed at the same time share a call.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
 from uuid import UUID
 
 from services.kit import errors
+from services.kit.batches import Batch
 from shop.catalog.v1 import stock_pb2, stock_pb2_grpc
 from shop.catalog.v1.stock_pb2 import VariantSnapshot
 
-# The most that one call may ask for.
-MOST = 500
+
+class Key(NamedTuple):
+    """A variant, or the default one of a product."""
+
+    id: UUID
+    is_product: bool = False
 
 
 class Catalogue:
@@ -18,42 +27,34 @@ class Catalogue:
 
     def __init__(self, stub: stock_pb2_grpc.StockServiceStub) -> None:
         self._stub = stub
+        self._snapshots: Batch[Key, VariantSnapshot] = Batch(self._fetch)
 
-    async def variants(self, ids: Iterable[UUID]) -> dict[UUID, VariantSnapshot]:
+    async def variants(self, ids: Collection[UUID]) -> dict[UUID, VariantSnapshot]:
         """These variants, as far as they exist."""
-        wanted = _texts(ids)
-        if not wanted:
-            return {}
-        request = stock_pb2.BatchGetVariantsRequest(variant_ids=wanted)
-        return _by_id(await self._stub.BatchGetVariants(request))
+        return _variants(await self._snapshots.get_all([Key(id) for id in ids]))
 
     async def chosen(
-        self, variant_id: str, product_id: str, others: Iterable[UUID]
+        self, variant_id: str, product_id: str, others: Collection[UUID]
     ) -> tuple[VariantSnapshot, dict[UUID, VariantSnapshot]]:
         """A variant, or a product's default one, and all asked for by id. Raises NOT_FOUND."""
-        if variant_id:
-            found = await self.variants({UUID(variant_id), *others})
-            chosen = found.get(UUID(variant_id))
-            if chosen is None:
-                raise errors.not_found("variant", variant_id)
-            return chosen, found
-        product_id = str(UUID(product_id))
+        wanted = Key(UUID(variant_id or product_id), is_product=not variant_id)
+        found = await self._snapshots.get_all([wanted, *(Key(id) for id in others)])
+        if wanted not in found:
+            raise errors.not_found("product" if wanted.is_product else "variant", wanted.id)
+        return found[wanted], _variants(found)
+
+    async def _fetch(self, keys: Sequence[Key]) -> dict[Key, VariantSnapshot]:
         request = stock_pb2.BatchGetVariantsRequest(
-            product_ids=[product_id], variant_ids=_texts(others)
+            variant_ids=[str(key.id) for key in keys if not key.is_product],
+            product_ids=[str(key.id) for key in keys if key.is_product],
         )
-        answer = await self._stub.BatchGetVariants(request)
-        of_product = [one for one in answer.variants if one.product_id == product_id]
-        if len(of_product) > 1:  # others of its variants are asked for: which is the default?
-            alone = stock_pb2.BatchGetVariantsRequest(product_ids=[product_id])
-            of_product = list((await self._stub.BatchGetVariants(alone)).variants)
-        if not of_product:
-            raise errors.not_found("product", product_id)
-        return of_product[0], _by_id(answer)
+        found = {}
+        for variant in (await self._stub.BatchGetVariants(request)).variants:
+            found[Key(UUID(variant.id))] = variant
+            if variant.is_default:
+                found[Key(UUID(variant.product_id), is_product=True)] = variant
+        return found
 
 
-def _texts(ids: Iterable[UUID]) -> list[str]:
-    return [str(id) for id in ids][:MOST]
-
-
-def _by_id(answer: stock_pb2.BatchGetVariantsResponse) -> dict[UUID, VariantSnapshot]:
-    return {UUID(variant.id): variant for variant in answer.variants}
+def _variants(found: Mapping[Key, VariantSnapshot]) -> dict[UUID, VariantSnapshot]:
+    return {UUID(variant.id): variant for variant in found.values()}

@@ -24,6 +24,7 @@ def snapshot(offer: Fields) -> stock_pb2.VariantSnapshot:
         weight_grams=offer["weight_grams"],
         available=max(offer["on_hand"] - offer["reserved"], 0),
         allow_backorder=offer["allow_backorder"],
+        is_default=offer["id"] == offer["default_variant_id"],
     )
     if offer["media"] is not None:
         message.media.CopyFrom(catalog_pb2.Media(**offer["media"]))

@@ -30,7 +30,7 @@ from shop.cart.v1 import checkout_pb2_grpc
 from shop.catalog.v1 import stock_pb2_grpc
 from shop.order.v1 import erasure_pb2_grpc, order_pb2_grpc, rate_pb2_grpc, settlement_pb2_grpc
 from shop.payment.v1 import closure_pb2_grpc
-from shop.users.v1 import users_pb2, users_pb2_grpc
+from shop.users.v1 import directory_pb2_grpc, users_pb2, users_pb2_grpc
 
 # How often idempotency keys that are too old are removed.
 KEYS_SECONDS = 600.0
@@ -38,7 +38,7 @@ KEYS_SECONDS = 600.0
 IDEMPOTENT: dict[str, tuple[str, ...]] = {
     "users": (
         "shop.users.v1.AuthService/GetJwks",
-        "shop.users.v1.UserService/GetUser",
+        "shop.users.v1.DirectoryService/BatchGetContacts",
         "shop.users.v1.UserService/GetAddress",
     ),
     "catalog": (),
@@ -92,7 +92,12 @@ def build(settings: Settings, database: Database) -> Server:
         closures = closure_pb2_grpc.ClosureServiceStub(channel("payment", settings.payment_address))
 
     faults = settings.faults()
-    basket = Basket(database, users_pb2_grpc.UserServiceStub(users), carts)
+    basket = Basket(
+        database,
+        users_pb2_grpc.UserServiceStub(users),
+        directory_pb2_grpc.DirectoryServiceStub(users),
+        carts,
+    )
     payment_time = timedelta(seconds=settings.payment_seconds)
     checkout = Checkout(database, basket, stock, payment_time=payment_time, faults=faults)
     follow_ups = FollowUps(

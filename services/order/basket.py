@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 from uuid import UUID
@@ -14,6 +14,7 @@ from grpc import StatusCode
 from grpc.aio import AioRpcError
 
 from services.kit import call, clients, errors, ids
+from services.kit.batches import Batch
 from services.kit.call import Claim
 from services.kit.db import Database
 from services.kit.money import to_minor
@@ -22,7 +23,7 @@ from shop.cart.v1 import cart_pb2, checkout_pb2, checkout_pb2_grpc
 from shop.catalog.v1 import stock_pb2
 from shop.errors.v1 import reason_pb2
 from shop.order.v1 import order_pb2
-from shop.users.v1 import users_pb2, users_pb2_grpc
+from shop.users.v1 import directory_pb2, directory_pb2_grpc, users_pb2, users_pb2_grpc
 
 Answer = TypeVar("Answer")
 ME = "me"
@@ -35,10 +36,13 @@ class Basket:
         self,
         database: Database,
         users: users_pb2_grpc.UserServiceStub,
+        directory: directory_pb2_grpc.DirectoryServiceStub,
         carts: checkout_pb2_grpc.CheckoutServiceStub,
     ) -> None:
         self._db = database
         self._users = users
+        self._directory = directory
+        self._emails: Batch[UUID, str] = Batch(self._fetch_emails)
         self._carts = carts
 
     async def draft(
@@ -53,8 +57,8 @@ class Basket:
         if request.HasField("expected_total"):
             expected_total = to_minor(request.expected_total, "expected_total")
             expected_currency = request.expected_total.currency_code
-        user, (address, phone), cart = await asyncio.gather(
-            self._user(), self._destination(request), self._cart(request)
+        email, (address, phone), cart = await asyncio.gather(
+            self._email(), self._destination(request), self._cart(request)
         )
         order_id = ids.uuid7()
         demand = stock_pb2.ReserveStockRequest(order_id=str(order_id))
@@ -70,7 +74,7 @@ class Basket:
             "id": order_id,
             "number": rules.new_number(),
             "user_id": call.user_id(),
-            "email": user.email,
+            "email": email,
             "shipping_address": messages.address_column(address),
             "shipping_phone": request.shipping_phone or phone,
             "note": request.note,
@@ -105,13 +109,17 @@ class Basket:
         async with self._db.connection() as connection:
             await store.cart_is_cleared(connection, order["id"])
 
-    async def _user(self) -> users_pb2.User:
-        return await _ask(
-            self._users.GetUser(
-                users_pb2.GetUserRequest(id=ME), metadata=clients.on_behalf_of_caller()
-            ),
-            otherwise=_session_ended(),
-        )
+    async def _email(self) -> str:
+        """Where the caller is reached. Raises SESSION_ENDED: they are deleted or disabled."""
+        email = await self._emails.get(call.user_id())
+        if email is None:
+            raise _session_ended()
+        return email
+
+    async def _fetch_emails(self, ids: Sequence[UUID]) -> dict[UUID, str]:
+        request = directory_pb2.BatchGetContactsRequest(user_ids=[str(id) for id in ids])
+        answer = await self._directory.BatchGetContacts(request)
+        return {UUID(contact.user_id): contact.email for contact in answer.contacts}
 
     async def _destination(
         self, request: order_pb2.CreateOrderRequest

@@ -19,7 +19,7 @@ from services.users import cleanup, mail_store
 from services.users.access import session_check
 from services.users.auth_handlers import AuthService, SessionService
 from services.users.follow_ups import FollowUps
-from services.users.handlers import UserService
+from services.users.handlers import DirectoryService, UserService
 from services.users.passwords import ITERATIONS, MEMORY_KIB, Passwords
 from services.users.recovery import Postman
 from services.users.signing import SigningKeys
@@ -27,7 +27,7 @@ from services.users.tables import metadata
 from shop.cart.v1 import erasure_pb2_grpc as cart_pb2_grpc
 from shop.order.v1 import erasure_pb2_grpc as order_pb2_grpc
 from shop.payment.v1 import erasure_pb2_grpc as payment_pb2_grpc
-from shop.users.v1 import session_pb2_grpc, users_pb2_grpc
+from shop.users.v1 import directory_pb2_grpc, session_pb2_grpc, users_pb2_grpc
 
 Stub = TypeVar("Stub")
 
@@ -79,6 +79,7 @@ def build(settings: Settings, database: Database) -> Server:
         AuthService(database, passwords, signing, issuer=settings.issuer),
     )
     users.add(session_pb2_grpc.add_SessionServiceServicer_to_server, SessionService(database))
+    users.add(directory_pb2_grpc.add_DirectoryServiceServicer_to_server, DirectoryService(database))
 
     postman = Postman(database, settings.delivery(), settings.letterhead())
     mails = {mail_store.MAIL: postman.mail, mail_store.RESET_REQUEST: postman.reset_request}

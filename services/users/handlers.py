@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from google.protobuf.empty_pb2 import Empty
 
@@ -21,7 +22,7 @@ from services.users import (
 from services.users.access import whose
 from services.users.address_handlers import Addresses
 from services.users.passwords import Passwords
-from shop.users.v1 import users_pb2
+from shop.users.v1 import directory_pb2, directory_pb2_grpc, users_pb2
 
 USER_FIELDS = ("email", "full_name", "phone")
 
@@ -155,3 +156,21 @@ async def _keep_an_admin(tx: Transaction, user: Row) -> None:
     """Raise FAILED_PRECONDITION (LAST_ADMIN) when nobody else could make administrators."""
     if rules.is_active_admin(user) and not await store.has_other_admin(tx, user["id"]):
         raise rules.last_admin()
+
+
+class DirectoryService(directory_pb2_grpc.DirectoryServiceServicer):
+    """Users, as other services see them."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    async def BatchGetContacts(
+        self, request: directory_pb2.BatchGetContactsRequest, context: Any
+    ) -> directory_pb2.BatchGetContactsResponse:
+        async with self._db.connection() as connection:
+            rows = await store.contacts(connection, {UUID(id) for id in request.user_ids})
+        return directory_pb2.BatchGetContactsResponse(
+            contacts=[
+                directory_pb2.Contact(user_id=str(row["id"]), email=row["email"]) for row in rows
+            ]
+        )

@@ -5,13 +5,14 @@ Locks are taken in one order: the user, then what belongs to the user.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from services.kit import errors
 from services.kit.db import Connection, Row, Statement
@@ -85,6 +86,14 @@ _ERASE = Statement(
         **_CHANGED,
     )
 )
+# As a subquery the array is not planned for anew.
+_ids = sa.select(sa.bindparam("ids", type_=ARRAY(sa.Uuid))).scalar_subquery()
+_wanted = sa.func.unnest(_ids).table_valued(sa.column("id", sa.Uuid)).render_derived(name="wanted")
+_CONTACTS = Statement(
+    sa.select(users.c.id, users.c.email)
+    .join_from(_wanted, users, users.c.id == _wanted.c.id)
+    .where(users.c.delete_time.is_(None), ~users.c.disabled)
+)
 _HOLD_ADMINS = Statement(sa.select(sa.func.pg_advisory_xact_lock(ADMINS_LOCK)))
 _OTHER_ADMIN = Statement(sa.select(sa.exists().where(_active_admins, users.c.id != _ID)))
 
@@ -92,6 +101,11 @@ _OTHER_ADMIN = Statement(sa.select(sa.exists().where(_active_admins, users.c.id 
 async def get(connection: Connection, id: UUID) -> Row:
     """A user. Raises NOT_FOUND, also for one who was deleted."""
     return _found(await _GET.first(connection, row_id=id), id)
+
+
+async def contacts(connection: Connection, ids: Collection[UUID]) -> list[Row]:
+    """`id` and `email` of these users, as far as they exist and are not disabled."""
+    return await _CONTACTS.all(connection, ids=list(ids))
 
 
 async def lock(tx: Connection, id: UUID) -> Row:

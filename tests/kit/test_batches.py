@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextvars import ContextVar
 
 import pytest
 
@@ -49,6 +50,45 @@ async def test_a_batch_is_bounded() -> None:
     batch = Batch(shelf.fetch)
     await asyncio.gather(*(batch.get(number) for number in range(3 * LARGEST)))
     assert max(len(keys) for keys in shelf.asked) == LARGEST
+    # ... but one call's keys stay together.
+    await asyncio.gather(*(batch.get_all(range(2 * LARGEST)) for _ in range(2)))
+    assert [len(keys) for keys in shelf.asked[-2:]] == [2 * LARGEST] * 2
+
+
+async def test_several_keys_are_looked_up_together_and_each_call_gets_its_own() -> None:
+    shelf = Shelf()
+    shelf.values = {number: str(number) for number in range(10)}
+    batch = Batch(shelf.fetch)
+    answers = await asyncio.gather(*(batch.get_all([n, n + 1, 99]) for n in (0, 1, 2, 8, 9)))
+    assert answers == [
+        {0: "0", 1: "1"},
+        {1: "1", 2: "2"},
+        {2: "2", 3: "3"},
+        {8: "8", 9: "9"},
+        {9: "9"},
+    ]
+    assert shelf.asked == [[0, 1, 99], [1, 2, 99, 3, 8, 9, 10]]
+    assert await batch.get_all([]) == {}
+    assert len(shelf.asked) == 2
+
+
+async def test_alone_it_is_part_of_the_call_that_asks() -> None:
+    context: ContextVar[str] = ContextVar("context", default="none")
+    seen: list[str] = []
+
+    async def fetch(keys: Sequence[int]) -> dict[int, str]:
+        seen.append(context.get())
+        await asyncio.sleep(0.005)
+        return {}
+
+    batch = Batch(fetch)
+
+    async def ask(name: str) -> None:
+        context.set(name)
+        await batch.get(1)
+
+    await asyncio.gather(*(asyncio.create_task(ask(name)) for name in ("first", "second")))
+    assert seen == ["first", "none"]
 
 
 async def test_an_answer_is_never_older_than_its_question() -> None:

@@ -36,12 +36,12 @@ from services.order.settlement_handlers import SettlementService
 from services.order.sweeper import Sweeper
 from services.order.watching import Watchers
 from services.users import tables as user_tables
-from services.users.handlers import UserService
+from services.users.handlers import DirectoryService, UserService
 from services.users.passwords import Passwords
 from shop.cart.v1 import cart_pb2_grpc, checkout_pb2_grpc
 from shop.catalog.v1 import catalog_pb2_grpc, stock_pb2_grpc
 from shop.order.v1 import erasure_pb2_grpc, order_pb2_grpc, rate_pb2_grpc, settlement_pb2_grpc
-from shop.users.v1 import users_pb2_grpc
+from shop.users.v1 import directory_pb2_grpc, users_pb2_grpc
 from tests import callers, running
 from tests.order.processes import users
 from tests.order.shop import Parts, Shop
@@ -56,7 +56,10 @@ async def nobody_signs_out(caller: Any) -> Any:
 
 def of_users(database: Database) -> list[tuple[Any, Any]]:
     hashing = Passwords(iterations=1, memory_kib=64)
-    return [(users_pb2_grpc.add_UserServiceServicer_to_server, UserService(database, hashing))]
+    return [
+        (users_pb2_grpc.add_UserServiceServicer_to_server, UserService(database, hashing)),
+        (directory_pb2_grpc.add_DirectoryServiceServicer_to_server, DirectoryService(database)),
+    ]
 
 
 def of_catalogue(database: Database) -> list[tuple[Any, Any]]:
@@ -126,12 +129,14 @@ async def parts(
             running.serving(database_url("cart"), cart_tables.metadata, of_carts)
         )
         mailbox = tmp_path_factory.mktemp("mailbox")
-        user_stub = users_pb2_grpc.UserServiceStub(await reach(users))
+        user_channel = await reach(users)
+        user_stub = users_pb2_grpc.UserServiceStub(user_channel)
+        directory_stub = directory_pb2_grpc.DirectoryServiceStub(user_channel)
         cart_stub = checkout_pb2_grpc.CheckoutServiceStub(await reach(carts))
         background: list[Any] = []
 
         def of_orders(database: Database) -> list[tuple[Any, Any]]:
-            basket = Basket(database, user_stub, cart_stub)
+            basket = Basket(database, user_stub, directory_stub, cart_stub)
             checkout = Checkout(
                 database, basket, stock, payment_time=timedelta(minutes=15), faults=Faults()
             )

@@ -152,7 +152,7 @@ class TestCost:
             await shop.orders.CreateOrder(wanted, metadata=customer(key=key))
         assert len(statements) == 3
         assert len(of_stock) <= 2
-        assert sorted(calls) == ["GetUser", "ReserveStock"]
+        assert sorted(calls) == ["BatchGetContacts", "ReserveStock"]
 
     async def test_moving_an_order_costs_the_same_whatever_it_holds(self, shop: Shop) -> None:
         customer = await shop.customer()

@@ -88,7 +88,7 @@ EXPECTED: dict[str, tuple[int, Call]] = {
         ),
     ),
     "UserService/DeleteUser": (
-        11,
+        14,
         lambda s, _, who: s.users.DeleteUser(pb.DeleteUserRequest(id="me"), metadata=who()),
     ),
     "UserService/SetUserRole": (3, set_role),

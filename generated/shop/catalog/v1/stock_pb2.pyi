@@ -164,6 +164,7 @@ class VariantSnapshot(_message.Message):
     AVAILABLE_FIELD_NUMBER: _builtins.int
     ALLOW_BACKORDER_FIELD_NUMBER: _builtins.int
     MEDIA_FIELD_NUMBER: _builtins.int
+    IS_DEFAULT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Id of the variant."""
     product_id: _builtins.str
@@ -182,6 +183,8 @@ class VariantSnapshot(_message.Message):
     """Pieces that can be ordered now."""
     allow_backorder: _builtins.bool
     """Whether it can be ordered when none is available."""
+    is_default: _builtins.bool
+    """Whether it is what its product means, where no variant is named."""
     @_builtins.property
     def options(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """What sets it apart from other variants."""
@@ -209,10 +212,11 @@ class VariantSnapshot(_message.Message):
         available: _builtins.int = ...,
         allow_backorder: _builtins.bool = ...,
         media: _catalog_pb2.Media | None = ...,
+        is_default: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["media", b"media", "price", b"price"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_backorder", b"allow_backorder", "available", b"available", "id", b"id", "media", b"media", "options", b"options", "price", b"price", "product_id", b"product_id", "product_name", b"product_name", "product_slug", b"product_slug", "product_state", b"product_state", "sku", b"sku", "weight_grams", b"weight_grams"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_backorder", b"allow_backorder", "available", b"available", "id", b"id", "is_default", b"is_default", "media", b"media", "options", b"options", "price", b"price", "product_id", b"product_id", "product_name", b"product_name", "product_slug", b"product_slug", "product_state", b"product_state", "sku", b"sku", "weight_grams", b"weight_grams"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
