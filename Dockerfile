@@ -24,7 +24,11 @@ COPY sandbox sandbox
 COPY migrations migrations
 COPY generated generated
 COPY envoy envoy
+COPY protos protos
+COPY web web
+COPY README.md DECISIONS.md ./
 RUN VIRTUAL_ENV=.venv .venv/bin/uv pip install --no-cache --no-deps --no-build-isolation --editable . \
+    && .venv/bin/python -m cli.web public \
     && .venv/bin/pip uninstall --yes uv setuptools pip \
     && .venv/bin/python -m compileall -q -j 0 .venv/lib services cli sandbox generated migrations
 
@@ -38,7 +42,8 @@ RUN apt-get update \
     && for name in postgres owner users catalog cart order payment stripe; do \
            install -d -o shop -g shop -m 0700 "/secrets/$name"; \
        done \
-    && install -d -o shop -g shop -m 0700 /state /backups
+    && install -d -o shop -g shop -m 0700 /state /backups \
+    && install -d -o shop -g shop -m 0755 /pages
 COPY --from=build /shop /shop
 ENV PATH=/shop/.venv/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONSAFEPATH=1 \

@@ -178,6 +178,11 @@ def test_the_edge_finds_what_it_is_configured_with() -> None:
     container = CONTAINERS["edge"]
     descriptors = Path(container["working_dir"]) / edge.Edge.compose().descriptors
     assert f"./generated/shop.binpb:{descriptors}:ro" in container["volumes"]
+    pages = edge.Edge.compose().web
+    assert pages is not None
+    assert f"pages:{Path(container['working_dir']) / pages}:ro" in container["volumes"]
+    assert f"python -m cli.web {pages} " in (ROOT / "Dockerfile").read_text()
+    assert f"cp -r {pages}/. /pages" in CONTAINERS["pages"]["command"][-1]
     assert f"./{edge.COMPOSE.relative_to(ROOT)}:/etc/envoy/envoy.yaml:ro" in container["volumes"]
     assert container["command"][:2] == ["--config-path", "/etc/envoy/envoy.yaml"]
     for argument in container["command"][2:]:

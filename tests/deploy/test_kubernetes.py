@@ -282,11 +282,15 @@ def test_the_edge_reckons_with_as_many_pods_as_there_can_be() -> None:
 def test_the_edge_reads_the_contract_where_its_configuration_says() -> None:
     pod = _template(of_base("Deployment", "edge"))
     (copying,), (envoy,) = pod["initContainers"], pod["containers"]
-    *sources, _ = copying["command"][1:]
+    *sources, pages, _ = copying["command"][2:]
     assert all((ROOT / name).is_file() for name in sources)
     (folder,) = {Path(name).parent for name in sources if name.endswith(".binpb")}
     mounts = {mount["mountPath"] for mount in envoy["volumeMounts"]}
     assert str(Path(envoy["workingDir"]) / folder) in mounts
     assert edge.Edge.compose().descriptors.parent == folder
+    # Pages are made when the image is built: see the Dockerfile.
+    assert Path(pages) == edge.Edge.compose().web
+    assert str(Path(envoy["workingDir"]) / pages) in mounts
+    assert f"python -m cli.web {pages}" in (ROOT / "Dockerfile").read_text()
     for argument in envoy["args"][2:]:
         assert argument in edge.ARGUMENTS
