@@ -1,4 +1,7 @@
-"""Who may call what (promises A1, A11, A12): as the access option of each method says."""
+"""Who may call what (promises A1, A11, A12): as the access option of each method says.
+
+What is answered on the way is what the OpenAPI document says of each method.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ import pytest
 from services.kit.auth import SERVICE_AUDIENCE, SERVICE_HEADER, ServiceCredential
 from shop.options.v1 import access_pb2
 from tests.contract import Method
+from tests.documented import undocumented
 from tests.e2e.asks import CONTRACT, INTERNAL, LET_IN, PUBLIC, REQUESTS, ask_grpc, ask_rest
 from tests.refusals import refused
 from tests.running import refused as grpc_refused
@@ -82,6 +86,8 @@ class TestMatrix:
                     headers={SERVICE_HEADER: credential(shop)} if who == "service" else None,
                 )
                 reason = expected(method, who) or LET_IN.get(method.name)
+                if not method.proto.server_streaming:
+                    assert list(undocumented(answer)) == []
                 if reason:
                     refused(answer, reason)
                 else:
