@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import stripe
 
+from sandbox.stripe.account import API_VERSION
 from tests.sandbox.purchases import pay
-from tests.sandbox.running import Receiver, Sandbox, eventually
+from tests.sandbox.running import KEY, Receiver, Sandbox, eventually
 from tests.sandbox.shapes import problems
 
 Make = Callable[[stripe.StripeClient], Any]
@@ -75,6 +76,76 @@ def test_an_answer_fits_the_class_made_from_stripes_description(
     answer = make(client)
     plain = answer if isinstance(answer, dict) else answer.to_dict()
     assert problems(cls, plain) == []
+
+
+def _refund_twice(client: stripe.StripeClient) -> None:
+    for _ in range(2):
+        client.v1.refunds.create({"payment_intent": pay(client).id, "amount": 9999})
+
+
+def _use_key_twice(client: stripe.StripeClient) -> None:
+    for amount in (100, 200):
+        client.v1.payment_intents.create(
+            {"amount": amount, "currency": "usd"}, {"idempotency_key": "once"}
+        )
+
+
+Refuse = Callable[[stripe.StripeClient], Any]
+REFUSALS: dict[str, Refuse] = {
+    "declined": lambda client: pay(client, "pm_card_chargeDeclinedInsufficientFunds"),
+    "expired": lambda client: pay(client, "pm_card_chargeDeclinedExpiredCard"),
+    "malformed": lambda client: pay(client, amount=-1),
+    "missing": lambda client: client.v1.payment_intents.create({}),  # type: ignore[typeddict-item]
+    "unknown": lambda client: pay(client, colour="blue"),
+    "absent": lambda client: client.v1.payment_intents.retrieve("pi_nobody"),
+    "out of order": lambda client: client.v1.payment_intents.capture(pay(client).id),
+    "refunded twice": _refund_twice,
+    "another request's key": _use_key_twice,
+    "a live key": lambda client: client.v1.balance.retrieve(options={"api_key": "sk_live_1"}),
+}
+
+
+@pytest.mark.parametrize("refuse", REFUSALS.values(), ids=REFUSALS)
+def test_an_error_fits_the_class_made_from_stripes_description(
+    client: stripe.StripeClient, refuse: Refuse
+) -> None:
+    with pytest.raises(stripe.StripeError) as raised:
+        refuse(client)
+    body: Any = raised.value.json_body
+    assert body.keys() == {"error"}
+    assert problems(stripe.ErrorObject, body["error"]) == []
+
+
+def test_lists_and_searches_fit_and_so_does_all_that_is_in_them(
+    sandbox: Sandbox, client: stripe.StripeClient
+) -> None:
+    for _, make in CASES:
+        make(client)
+    headers = {"authorization": f"Bearer {KEY}"}
+    for path, cls in (
+        ("payment_intents", stripe.PaymentIntent),
+        ("refunds", stripe.Refund),
+        ("charges", stripe.Charge),
+        ("disputes", stripe.Dispute),
+        ("events", stripe.Event),
+        ("balance_transactions", stripe.BalanceTransaction),
+    ):
+        told = sandbox.http.get(f"/v1/{path}", params={"limit": 100}, headers=headers).json()
+        assert told["data"], path
+        assert told["url"] == f"/v1/{path}"
+        assert told.pop("object") == "list"
+        assert problems(stripe.ListObject, told | {"data": []}) == []
+        assert [text for each in told["data"] for text in problems(cls, each)] == []
+    query = {"query": "status:'succeeded'"}
+    told = sandbox.http.get("/v1/payment_intents/search", params=query, headers=headers).json()
+    assert told["data"]
+    assert told.keys() == {"object", "url", "has_more", "next_page", "data"}
+    assert told["object"] == "search_result"
+    assert [text for each in told["data"] for text in problems(stripe.PaymentIntent, each)] == []
+
+
+def test_it_speaks_the_version_of_the_installed_sdk() -> None:
+    assert stripe.api_version == API_VERSION
 
 
 def test_every_event_type_that_is_sent_is_one_of_stripes(
