@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bench import calls, growth, orders
+from bench import calls, growth, orders, payments
 
 JsonOption = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here too.")
@@ -29,7 +29,7 @@ def compare(
 ) -> None:
     """Load a shop of its own: reads beside a bare echo, orders beside plain SQL. Three minutes."""
     if context.invoked_subcommand is None:
-        figures = {"reads": calls.run(products, Console()), "orders": buy()}
+        figures = {"reads": calls.run(products, Console()), "orders": buy(), "payments": pay()}
         write(figures, file)
 
 
@@ -37,6 +37,12 @@ def compare(
 def order(file: JsonOption = None) -> None:
     """Carts and orders, and the same rows as one plain SQL transaction beside them."""
     write(buy(), file)
+
+
+@app.command("payments")
+def settle(file: JsonOption = None) -> None:
+    """ProcessPayment against the Stripe sandbox, and the charge alone beside it."""
+    write(pay(), file)
 
 
 @app.command("growth")
@@ -51,6 +57,12 @@ def grow(
 def buy() -> dict[str, object]:
     """The figures of carts and orders, by the name of the load."""
     times = asyncio.run(orders.bench(Console()))
+    return {name: asdict(one) for name, one in times.items()}
+
+
+def pay() -> dict[str, object]:
+    """The figures of payments, by the name of the load."""
+    times = asyncio.run(payments.bench(Console()))
     return {name: asdict(one) for name, one in times.items()}
 
 

@@ -10,13 +10,14 @@ from google.protobuf.empty_pb2 import Empty
 from services.kit.db import Database, Row, Transaction
 from services.kit.money import to_minor
 from services.order import follow_ups, rules, settlement_store, store
+from services.order.confirmation import format_amount
 from services.order.faults import Faults, Point
 from services.order.store import Event
 from shop.order.v1 import settlement_pb2, settlement_pb2_grpc
 from shop.order.v1.order_pb2 import OrderEvent
 
 FAILED_NOTE = "A payment failed."
-REFUNDED_NOTE = "Money was given back."
+LATE_NOTE = "A payment came that the order cannot take any more: it is given back."
 
 
 class SettlementService(settlement_pb2_grpc.SettlementServiceServicer):
@@ -39,6 +40,8 @@ class SettlementService(settlement_pb2_grpc.SettlementServiceServicer):
                 await settlement_store.write(tx, settlement, outcome=outcome)
                 if outcome == rules.ACCEPTED:
                     await _accept(tx, order, settlement)
+                else:
+                    await _decline(tx, order, settlement)
             answer = tx.reply(settlement_pb2.MarkPaidResponse(outcome=outcome))
         self._faults.reach(Point.AFTER_PAID)
         return answer
@@ -65,23 +68,39 @@ class SettlementService(settlement_pb2_grpc.SettlementServiceServicer):
             settlement = await settlement_store.open(tx, order["id"], UUID(request.payment_id))
             if refunded > settlement["refunded"]:
                 await settlement_store.write(tx, settlement, refunded=refunded)
+                given = _given(order, refunded - settlement["refunded"], request.note)
                 if order["payment_id"] == settlement["payment_id"]:
-                    await _refund(tx, order, refunded, request.note)
+                    await _refund(tx, order, refunded, given)
+                elif settlement["outcome"] == rules.REFUND:
+                    await store.write(tx, order, {}, given)
             return tx.reply(Empty())
 
 
 async def _accept(tx: Transaction, order: Row, settlement: Row) -> None:
     paid = await follow_ups.pay(tx, order, settlement["payment_id"])
     if settlement["refunded"]:  # of which we heard before the payment itself
-        await _refund(tx, paid, settlement["refunded"], "")
+        given = _given(order, settlement["refunded"])
+        await _refund(tx, paid, settlement["refunded"], given)
 
 
-async def _refund(tx: Transaction, order: Row, refunded: int, note: str) -> None:
+async def _decline(tx: Transaction, order: Row, settlement: Row) -> None:
+    """Have the history tell of a payment that goes back; the order is what it was."""
+    order = await store.write(tx, order, {}, _event(LATE_NOTE))
+    if settlement["refunded"]:  # likewise
+        await store.write(tx, order, {}, _given(order, settlement["refunded"]))
+
+
+async def _refund(tx: Transaction, order: Row, refunded: int, event: Event) -> None:
     status = rules.status_after_refund(order, refunded)
     if order["status"] == rules.PAID and status == rules.REFUNDED:
         await follow_ups.restock(tx, order)  # it will never be packed
-    changes = {"status": status, "refunded_total": refunded}
-    await store.write(tx, order, changes, _event(note or REFUNDED_NOTE))
+    await store.write(tx, order, {"status": status, "refunded_total": refunded}, event)
+
+
+def _given(order: Row, amount: int, note: str = "") -> Event:
+    """What the history says of money that was given back."""
+    told = f"{format_amount(amount, order['currency'])} given back"
+    return _event(f"{told}: {note}" if note else f"{told}.")
 
 
 def _event(note: str) -> Event:

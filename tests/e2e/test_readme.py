@@ -45,6 +45,7 @@ def here(text: str, shop: Shop) -> str:
         "127.0.0.1:8000": edge,
         "127.0.0.1:8001": shop.ready.services["users"],
         "127.0.0.1:8002": shop.ready.services["catalog"],
+        ".venv/bin/shop token": f".venv/bin/shop token --data {shop.up.data}",
         ".venv/bin/": f"{BIN}/",
     }
     for place, this in places.items():
@@ -67,25 +68,28 @@ async def type_in(block: str) -> list[Any]:
 
 async def test_rest(demo: Shop) -> None:
     # One after the other in one terminal: what is ordered, is ordered with the token from above.
-    lamps, user, me, cart, payment, order = await type_in(here("".join(blocks("sh")[:2]), demo))
+    typed = here("".join(blocks("sh")[:3]), demo)
+    lamps, user, me, cart, order, payment, history = await type_in(typed)
     assert "lamp" in lamps["products"][0]["name"].lower()
     assert me == user
     assert me["full_name"] == "Ada"
     assert (cart["user_id"], cart["item_count"]) == (user["id"], 2)
     assert (order["user_id"], order["cart_id"]) == (user["id"], cart["id"])
-    assert (payment["order_id"], payment["status"]) == (order["id"], "SUCCEEDED")
-    assert payment["amount"] == order["total"]
+    assert (payment["order_id"], payment["amount"]) == (order["id"], order["total"])
+    assert (payment["status"], payment["refunded_amount"]["units"]) == ("PARTIALLY_REFUNDED", "5")
+    statuses = [event["to_status"] for event in history["events"]]
+    assert statuses[:2] == ["PENDING", "AWAITING_PAYMENT"]
 
 
 async def test_grpc_by_reflection(demo: Shop) -> None:
-    (page,) = await type_in(here(blocks("sh")[2], demo))
+    (page,) = await type_in(here(blocks("sh")[3], demo))
     prices = [int(product["price"].get("units", 0)) for product in page["products"]]
     assert len(prices) == 3
     assert prices == sorted(prices)
 
 
 async def test_grpc_through_the_edge_as_it_says_below(demo: Shop) -> None:
-    block = blocks("sh")[2]
+    block = blocks("sh")[3]
     assert "add `--schema generated/shop.binpb` and take port 8000" in README
     changed = block.replace("buf curl", "buf curl --schema generated/shop.binpb")
     (page,) = await type_in(here(changed.replace(":8002/", ":8000/"), demo))

@@ -180,9 +180,11 @@ class Shop:
         answer = await self.settlement.MarkPaid(wanted, metadata=callers.service("payment"))
         return answer.outcome
 
-    async def refund(self, order: Order, payment_id: str, total: Money) -> None:
+    async def refund(self, order: Order, payment_id: str, total: Money, *, note: str = "") -> None:
         """Tell how much of a payment was given back."""
-        wanted = MarkRefundedRequest(order_id=order.id, payment_id=payment_id, refunded_total=total)
+        wanted = MarkRefundedRequest(
+            order_id=order.id, payment_id=payment_id, refunded_total=total, note=note
+        )
         await self.settlement.MarkRefunded(wanted, metadata=callers.service("payment"))
 
     async def events(self, order: Order) -> list[OrderEvent]:

@@ -69,8 +69,16 @@ class TestMarkPaid:
     async def test_a_cancelled_order_gives_it_back(self, shop: Shop) -> None:
         customer, order = await shop.placed()
         await shop.cancel(order, customer)
-        assert await shop.pay(order) == REFUND
+        payment = str(uuid7())
+        for _ in range(2):
+            assert await shop.pay(order, payment) == REFUND
         assert (await shop.get(order)).payment_id == ""
+        for _ in range(2):
+            await shop.refund(order, payment, order.total)
+        told = [event.note for event in (await shop.events(order))[-2:]]
+        assert told[0].startswith("A payment came that the order cannot take any more")
+        assert told[1].startswith("10.00 EUR given back")
+        assert (await shop.get(order)).status == Order.CANCELLED
         await shop.audit()
 
     async def test_an_expired_order_gives_it_back(self, shop: Shop) -> None:
@@ -166,6 +174,15 @@ class TestMarkRefunded:
         fully = await shop.get(order)
         assert (fully.status, fully.refunded_total) == (Order.REFUNDED, euros(10))
         await shop.audit()
+
+    async def test_the_history_tells_how_much_and_why_each_time(self, shop: Shop) -> None:
+        _, order = await shop.placed()
+        payment = str(uuid7())
+        await shop.pay(order, payment)
+        await shop.refund(order, payment, euros(3), note="A scratch.")
+        await shop.refund(order, payment, euros(10))
+        told = [event.note for event in (await shop.events(order))[-2:]]
+        assert told == ["3.00 EUR given back: A scratch.", "7.00 EUR given back."]
 
     async def test_what_was_never_packed_goes_back_on_hand(self, shop: Shop) -> None:
         lamp = await shop.product(stock=5)

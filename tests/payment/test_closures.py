@@ -16,6 +16,7 @@ from shop.payment.v1.payment_pb2 import Payment, Refund
 from tests.payment.neighbours import Sold
 from tests.payment.till import Till
 from tests.running import refused
+from tests.sizes import size
 
 
 async def cancel(till: Till, order: Sold) -> None:
@@ -139,7 +140,7 @@ class TestOrdersThatCannotBePlaced:
 
 class TestRaces:
     async def test_cancelling_against_paying_never_leaves_both(self, till: Till) -> None:
-        """Shortened: 40 races at random moments; the whole promise has 500."""
+        """P14: 500 races at random moments."""
         chance = random.Random(7)
         waiting = asyncio.Semaphore(8)
 
@@ -161,7 +162,7 @@ class TestRaces:
                 await asyncio.gather(pay(), stop())
             return order
 
-        orders = await asyncio.gather(*(race() for _ in range(40)))
+        orders = await asyncio.gather(*(race() for _ in range(size(500, 40))))
         await till.until_quiet()
         assert {order.status for order in orders} == {Order.CANCELLED}
         captured = sum(each["amount_received"] for each in till.captured())

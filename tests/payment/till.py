@@ -32,8 +32,9 @@ from tests import callers
 from tests.callers import Metadata
 from tests.payment.neighbours import Orders, Sold, Users
 from tests.sandbox.running import Sandbox
+from tests.sizes import size
 
-PATIENCE_SECONDS = 40.0
+PATIENCE_SECONDS = float(size(150, 40))
 IS_QUIET = """
     SELECT NOT EXISTS (SELECT FROM payment.payments WHERE check_time IS NOT NULL)
         AND NOT EXISTS (SELECT FROM payment.outbox)
