@@ -60,7 +60,7 @@ requirements: $(READY)  ## pin requirements*.in anew (make requirements ARGS=--u
 	done
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # An environment that was moved here from another folder does not work: its stamp names its home.
 ifneq ($(lastword $(shell cat $(READY) 2>/dev/null)),$(CURDIR)/.venv)

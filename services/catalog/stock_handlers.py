@@ -6,6 +6,8 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from prometheus_client import Counter
+
 from services.catalog import (
     messages,
     reservation_store,
@@ -21,6 +23,14 @@ from services.kit.errors import ServiceError
 from shop.catalog.v1 import catalog_pb2, catalog_pb2_grpc, stock_pb2, stock_pb2_grpc
 
 DEFAULT_TTL = timedelta(minutes=15)
+SHORT = Counter(
+    "shop_stock_short_total",
+    "Reservations refused for lack of stock: seen when it was `offered`, or, as others were faster,"
+    " when it was to be `held`.",
+    ["seen"],
+)
+for _seen in ("offered", "held"):
+    SHORT.labels(_seen)
 AFTER_ALL = 2**63 - 1
 
 
@@ -141,7 +151,8 @@ async def _reserve(tx: Transaction, request: stock_pb2.ReserveStockRequest) -> R
     reservation, found = await reservation_store.hold(tx, order_id, lines, ttl)
     if reservation is None:
         return await reservation_store.get(tx, order_id)
-    stock_rules.check_held(lines, found)
+    with SHORT.labels("held").count_exceptions(ServiceError):
+        stock_rules.check_held(lines, found)
     return reservation
 
 
@@ -152,5 +163,6 @@ def _offered(request: stock_pb2.ReserveStockRequest, offers: list[Row]) -> list[
         Line(offer["id"], line.quantity, stock_messages.snapshot(offer).SerializeToString())
         for line, offer in zip(request.lines, chosen, strict=True)
     ]
-    stock_rules.check_offered(lines, offers)
+    with SHORT.labels("offered").count_exceptions(ServiceError):
+        stock_rules.check_offered(lines, offers)
     return lines

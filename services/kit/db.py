@@ -57,6 +57,7 @@ class Transaction:
 
     __slots__ = (
         "_claimed",
+        "_committed",
         "_keys",
         "_replied",
         "changes",
@@ -76,11 +77,16 @@ class Transaction:
         self._keys = keys
         self._claimed: call.Claim | None = None
         self._replied: tuple[bytes, str, str] | None = None
+        self._committed: list[Callable[[], None]] = []
         self.changes: set[UUID] = set()
 
     def changed(self, *ids: UUID) -> None:
         """Say what the transaction changes, for those who remember it (`kit.changes`)."""
         self.changes.update(ids)
+
+    def when_committed(self, call: Callable[[], None]) -> None:
+        """Have `call` made after the commit, if there is one: for what only looks on."""
+        self._committed.append(call)
 
     def reply(self, answer: Answer, *, location: str = "", subject: Any = "") -> Answer:
         """Say what the call answers, inside the transaction: a repeated call will get the same.
@@ -117,6 +123,7 @@ class Database:
         self._connect = connect
         self._probe: Any = None
         self._when_changed: Callable[[Collection[UUID]], None] = lambda _: None
+        metrics.POOL_LIMIT.set(pool.get_max_size())
         metrics.POOL_IN_USE.set_function(lambda: pool.get_size() - pool.get_idle_size())
 
     @classmethod
@@ -255,6 +262,8 @@ class Database:
                 # Also when it failed: a commit may have come through, and its answer not.
                 if tx.changes:
                     self._when_changed(tx.changes)
+        for done in tx._committed:
+            done()
         if current is not None:
             current.committed = True
             if claim is not None:

@@ -15,9 +15,14 @@ RPC_SECONDS = Histogram(
 RPC_TOTAL = Counter("shop_rpc_total", "Calls by their status.", ["method", "code"])
 RPC_IN_FLIGHT = Gauge("shop_rpc_in_flight", "Calls that are being answered now.")
 POOL_IN_USE = Gauge("shop_db_connections_in_use", "Database connections that are lent out now.")
+POOL_LIMIT = Gauge("shop_db_connections_limit", "Database connections that may be lent out.")
 POOL_REFUSED = Counter("shop_db_pool_refused_total", "Times that no connection came free in time.")
 OUTBOX_DELIVERED = Counter("shop_outbox_delivered_total", "Outbox rows delivered.", ["topic"])
 OUTBOX_FAILED = Counter("shop_outbox_failed_total", "Deliveries that failed and wait.", ["topic"])
+OUTBOX_PENDING = Gauge("shop_outbox_pending", "Outbox rows that wait, of all processes.", ["topic"])
+OUTBOX_OLDEST = Gauge(
+    "shop_outbox_oldest_seconds", "Age of the oldest outbox row, of all processes.", ["topic"]
+)
 OUTBOX_LAG = Histogram(
     "shop_outbox_lag_seconds",
     "Time from the commit of an outbox row to its delivery.",

@@ -22,7 +22,7 @@ from services.kit import failures, logs, metrics
 from services.kit.db import Connection, Database, Row, Statement
 from services.kit.errors import ServiceError
 from services.kit.ids import uuid7
-from services.kit.tasks import forever
+from services.kit.tasks import every, forever
 
 log = logs.logger("outbox")
 
@@ -33,6 +33,7 @@ DELIVERY_SECONDS = 10.0
 LEASE = timedelta(seconds=15)
 LONGEST_PAUSE_SECONDS = 300.0
 POLL_SECONDS = 2.0
+MEASURE_SECONDS = 10.0
 
 Deliver = Callable[[bytes], Awaitable[None]]
 
@@ -88,6 +89,15 @@ class Outbox:
             )
             .returning(rows)
         )
+        self._backlog = Statement(
+            sa.select(
+                rows.c.topic,
+                sa.func.count().label("pending"),
+                sa.extract("epoch", sa.func.clock_timestamp() - sa.func.min(rows.c.create_time))
+                .cast(sa.Float)
+                .label("oldest"),
+            ).group_by(rows.c.topic)
+        )
         self._delivered = Statement(sa.delete(rows).where(rows.c.id == sa.bindparam("id")))
         self._failed = Statement(
             sa.update(rows)
@@ -106,6 +116,11 @@ class Outbox:
     async def lease(self, connection: Connection, topic: str) -> list[Row]:
         """Up to 50 rows of a topic that are due, now nobody else's for 15 s."""
         return await self._lease.all(connection, of_topic=topic, lease=LEASE)
+
+    async def backlog(self, connection: Connection) -> dict[str, tuple[int, float]]:
+        """For each topic with rows that wait: how many, and the age of the oldest in seconds."""
+        rows = await self._backlog.all(connection)
+        return {row["topic"]: (row["pending"], row["oldest"]) for row in rows}
 
     async def delivered(self, connection: Connection, row: Row) -> None:
         """Forget a row."""
@@ -145,12 +160,22 @@ class Relay:
                 joined=self._wake,
             )
             group.create_task(forever("outbox listener", listen))
+            group.create_task(forever("outbox backlog", every(MEASURE_SECONDS, self.measure)))
             for topic in self._topics:
                 group.create_task(forever(f"outbox {topic}", partial(self._follow, topic)))
 
     async def deliver_due(self) -> int:
         """Deliver one batch of every topic; how many rows they had."""
         return sum([await self._deliver_due(topic) for topic in self._topics])
+
+    async def measure(self) -> None:
+        """Tell Prometheus what waits: deliveries that hang would not be seen by those that end."""
+        async with self._database.connection() as connection:
+            backlog = await self._outbox.backlog(connection)
+        for topic in self._topics:
+            pending, oldest = backlog.get(topic, (0, 0.0))
+            metrics.OUTBOX_PENDING.labels(topic).set(pending)
+            metrics.OUTBOX_OLDEST.labels(topic).set(oldest)
 
     async def _follow(self, topic: str) -> None:
         wake = self._wakes[topic]

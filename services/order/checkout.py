@@ -22,7 +22,7 @@ from grpc.aio import AioRpcError
 
 from services.kit import call, clients, failures
 from services.kit.call import Claim
-from services.kit.db import Connection, Database, Row
+from services.kit.db import Connection, Database, Row, Transaction
 from services.kit.errors import ServiceError
 from services.kit.money import to_minor
 from services.order import erasure_store, follow_ups, rules, store, totals
@@ -133,7 +133,7 @@ class Checkout:
             return None
         return await store.find_by_cart(tx, draft["cart_id"], draft["cart_etag"])
 
-    async def _replace(self, tx: Connection, order: Row) -> Row | None:
+    async def _replace(self, tx: Transaction, order: Row) -> Row | None:
         """Cancel an unpaid order whose cart has changed since; None when it is paid."""
         locked = await store.find_and_lock(tx, order["id"])
         if locked is None or locked["status"] not in (rules.PENDING, rules.AWAITING_PAYMENT):

@@ -13,7 +13,7 @@ from uuid import UUID
 from grpc.aio import AioRpcError
 
 from services.kit import clients, logs, outbox
-from services.kit.db import Connection, Database, Row
+from services.kit.db import Connection, Database, Row, Transaction
 from services.kit.delivery import Delivery, Letterhead
 from services.order import confirmation, rules, store
 from services.order.basket import Basket
@@ -41,7 +41,7 @@ SOLD_OUT_NOTE = "The time to pay was over, and the goods have been sold to other
 
 
 async def cancel(
-    tx: Connection, order: Row, event: Event, changes: Mapping[str, Any] | None = None
+    tx: Transaction, order: Row, event: Event, changes: Mapping[str, Any] | None = None
 ) -> Row:
     """Cancel a locked order: its stock becomes free, and what was paid is given back.
 
@@ -54,7 +54,7 @@ async def cancel(
     return cancelled
 
 
-async def pay(tx: Connection, order: Row, payment_id: UUID | None) -> Row:
+async def pay(tx: Transaction, order: Row, payment_id: UUID | None) -> Row:
     """Take note that a locked order is paid: its stock is taken, its cart emptied, a mail sent."""
     paid = await store.write(
         tx,

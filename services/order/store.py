@@ -14,9 +14,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, aggregate_order_by, insert
 
 from services.kit import errors
-from services.kit.db import Connection, Row, Statement
+from services.kit.db import Connection, Row, Statement, Transaction
 from services.kit.ids import uuid7
-from services.order import rate_store
+from services.order import rate_store, tallies
 from services.order.rules import PENDING
 from services.order.tables import erased_users, order_events, order_lines, orders
 from shop.order.v1.order_pb2 import OrderEvent
@@ -269,13 +269,16 @@ async def lock(tx: Connection, order_id: UUID) -> Row:
     return row
 
 
-async def write(tx: Connection, row: Row, changes: Mapping[str, Any], event: Event) -> Row:
+async def write(tx: Transaction, row: Row, changes: Mapping[str, Any], event: Event) -> Row:
     """Change a locked order and add to its history; other columns keep what `row` holds."""
-    return await _WRITE.one(tx, **_written(row, changes, event))
+    after = await _WRITE.one(tx, **_written(row, changes, event))
+    if after["status"] != row["status"]:
+        tallies.moved(tx, after)
+    return after
 
 
 async def place(
-    tx: Connection,
+    tx: Transaction,
     row: Row,
     changes: Mapping[str, Any],
     event: Event,
@@ -286,7 +289,10 @@ async def place(
         f"line_{name}": [line[name] for line in lines] for name in _LINE_TYPES if name != "line"
     }
     numbers = list(range(len(lines)))
-    return await _PLACE.one(tx, line_line=numbers, **columns, **_written(row, changes, event))
+    written = _written(row, changes, event)
+    after = await _PLACE.one(tx, line_line=numbers, **columns, **written)
+    tallies.moved(tx, after)
+    return after
 
 
 def _written(row: Row, changes: Mapping[str, Any], event: Event) -> dict[str, Any]:

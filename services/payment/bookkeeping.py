@@ -14,7 +14,7 @@ import asyncpg
 from services.kit import logs, outbox
 from services.kit.db import Row, Transaction
 from services.kit.ids import uuid7
-from services.payment import due_store, refund_rules, refund_store, rules, store
+from services.payment import due_store, refund_rules, refund_store, rules, store, tallies
 from services.payment.gateway import Repayment
 from services.payment.tables import metadata
 from shop.payment.v1.payment_pb2 import Refund
@@ -39,6 +39,7 @@ async def change(tx: Transaction, payment: Row, changes: Mapping[str, Any]) -> R
         after = await _revive(tx, payment, changes)
     else:
         after = await store.write(tx, payment, changes)
+    tallies.changed(tx, payment, after)
     if after["status"] != payment["status"]:
         log.info("payment", id=str(after["id"]), before=payment["status"], status=after["status"])
     if after["status"] == rules.REVIEW != payment["status"]:
