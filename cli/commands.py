@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager, nullcontext
+from contextlib import ExitStack, asynccontextmanager, nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -91,6 +92,25 @@ async def verify(data: Path) -> bool:
     async with open_databases(data) as databases:
         findings = await verification.verify(databases)
     return verification.show(findings, Console(highlight=False, soft_wrap=True))
+
+
+async def top(data: Path, at: list[str], seconds: float, *, once: bool, as_json: bool) -> bool:
+    """Show what the services do; whether all of them answer."""
+    from cli import top
+
+    places = top.processes(data, at)
+    if once:
+        return not (await top.once(places, seconds, as_json=as_json)).away
+    with suppress(asyncio.CancelledError):  # Ctrl-C
+        await top.watch(places, seconds, Console(highlight=False))
+    return True
+
+
+async def doctor(data: Path) -> bool:
+    """Examine everything and print what was found; whether nothing is ill."""
+    from cli import doctor
+
+    return doctor.show(await doctor.examine(data), Console(highlight=False, soft_wrap=True))
 
 
 async def back_up(data: Path, folder: Path, jobs: int) -> None:

@@ -3,6 +3,7 @@
 lock                     held by the `shop up` that uses the folder
 postgres/                the data of the embedded Postgres
 keys/*.pem               EC P-256 private keys that sign access tokens
+running.json             where everything listens, while it runs
 mailbox/                 mail, where no SMTP server is set
 web/                     the pages that the edge serves, made anew at each start
 secrets/                 postgres, service, admin.json: passwords and the secret the services share
@@ -68,6 +69,11 @@ class DataFolder:
     def demo_wanted(self) -> Path:
         """Is there from the first start until the demo has been loaded."""
         return self.path / "demo-wanted"
+
+    @property
+    def running(self) -> Path:
+        """Where the parts of the running `shop up` are; there is none when it is not running."""
+        return self.path / "running.json"
 
     @property
     def service_secret(self) -> Path:

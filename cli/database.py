@@ -59,10 +59,10 @@ class Databases:
 
 def databases_from(environment: Mapping[str, str]) -> Databases | None:
     """What the environment says; None where it names no database."""
-    owner = _read(environment, "SHOP_DATABASE_URL")
+    owner = setting(environment, "SHOP_DATABASE_URL")
     services = {}
     for name in ALL_SERVICES:
-        url = _read(environment, f"SHOP_{name.upper()}_DATABASE_URL")
+        url = setting(environment, f"SHOP_{name.upper()}_DATABASE_URL")
         if url is not None:
             services[name] = url
         elif owner is not None:
@@ -187,7 +187,7 @@ async def _can_log_in(url: str) -> bool:
     return True
 
 
-def _read(environment: Mapping[str, str], name: str) -> str | None:
+def setting(environment: Mapping[str, str], name: str) -> str | None:
     """A setting, or what the file holds that `<name>_FILE` names."""
     if name in environment:
         return environment[name]

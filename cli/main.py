@@ -189,6 +189,33 @@ def restore(
 
 
 @app.command()
+def doctor(data: DataOption = DEFAULT_DATA) -> None:
+    """Look whether everything is there that the shop needs, and say what to do where it is not."""
+    from cli import commands
+
+    if not run(commands.doctor(data)):
+        raise typer.Exit(1)
+
+
+@app.command()
+def top(
+    at: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=HOST:PORT of a process' Prometheus page; several times."),
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="Between two looks.")] = 2.0,
+    once: Annotated[bool, typer.Option("--once", help="Look once and print it.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --once: as JSON.")] = False,
+    data: DataOption = DEFAULT_DATA,
+) -> None:
+    """Show rates, latencies and errors of each method, live. Status 1 when somebody is away."""
+    from cli import commands
+
+    if not run(commands.top(data, at or [], seconds, once=once or as_json, as_json=as_json)):
+        raise typer.Exit(1)
+
+
+@app.command()
 def secrets(
     folder: Annotated[Path, typer.Argument(help="Where they go: a folder for each container.")],
     database_host: Annotated[

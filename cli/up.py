@@ -148,6 +148,12 @@ class Shop:
             table.add_row(Text(name, style="dim"), Text(value))
         self._output.print(Rule(), Text("The shop is open.", style="bold green"), table)
         self._output.print(Text(f"\n  curl '{url}/api/products/?page_size=3'\n"), Rule())
+        where = {
+            "edge": str(topology.edge),
+            "services": {name: str(at) for name, at in topology.services.items()},
+            "metrics": {name: str(at) for name, at in topology.metrics.items()},
+        }
+        write_secret(self._folder.running, json.dumps(where, indent=2) + "\n")
         if self._options.ready_file is not None:
             ready = {
                 "edge": url,
@@ -162,6 +168,7 @@ class Shop:
 
 def forget_ready(options: Options) -> None:
     """Nobody is to read what was true of an earlier run."""
+    DataFolder(options.data).running.unlink(missing_ok=True)
     if options.ready_file is not None:
         options.ready_file.unlink(missing_ok=True)
 

@@ -216,7 +216,7 @@ def surroundings(service: str, addresses: Mapping[str, Address]) -> dict[str, st
     return {
         "SHOP_ENV": "production",
         "SHOP_LISTEN": str(addresses[service]),
-        "SHOP_DATABASE_URL_FILE": f"{folder}/database-url",
+        f"SHOP_{service.upper()}_DATABASE_URL_FILE": f"{folder}/database-url",
         "SHOP_SERVICE_SECRET_FILE": f"{folder}/service-secret",
         "SHOP_USERS_SIGNING_KEYS": f"{folder}/keys",
         "SHOP_SMTP_URL": "smtp://127.0.0.1:1025",

@@ -56,6 +56,18 @@ async def sleep_once(database: Database) -> None:
 
 
 class TestTransaction:
+    async def test_who_only_looks_on_is_told_once_it_is_committed(self, database: Database) -> None:
+        told: list[str] = []
+        async with database.transaction() as tx:
+            tx.when_committed(lambda: told.append("committed"))
+            assert told == []
+        assert told == ["committed"]
+        with pytest.raises(ZeroDivisionError):
+            async with database.transaction() as tx:
+                tx.when_committed(lambda: told.append("rolled back"))
+                raise ZeroDivisionError
+        assert told == ["committed"]
+
     async def test_it_commits_at_the_end(self, database: Database) -> None:
         async with database.transaction() as tx:
             await INSERT.run(tx, new_id=uuid7(), new_text="")

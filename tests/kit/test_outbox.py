@@ -19,6 +19,7 @@ from services.kit.errors import unavailable
 from services.kit.outbox import Outbox, Relay
 from tests.kit.schema import metadata
 from tests.kit.waiting import AT_ONCE, until
+from tests.metered import sample
 
 OUTBOX = Outbox(metadata)
 
@@ -80,6 +81,21 @@ class TestDelivery:
         assert await relay.deliver_due() == 2
         assert sorted(mail.payloads) == [b"one", b"two"]
         assert await left(owner_connection) == []
+
+    async def test_what_waits_is_told_to_prometheus(
+        self, database: Database, relay: Relay, owner_connection: asyncpg.Connection
+    ) -> None:
+        await add(database, b"one", b"two")
+        await owner_connection.execute(
+            "UPDATE kit.outbox SET create_time = now() - interval '1 hour' WHERE payload = 'two'"
+        )
+        await relay.measure()
+        assert sample("shop_outbox_pending", topic="mail") == 2
+        assert 3600 <= sample("shop_outbox_oldest_seconds", topic="mail") < 4000
+        await relay.deliver_due()
+        await relay.measure()
+        assert sample("shop_outbox_pending", topic="mail") == 0
+        assert sample("shop_outbox_oldest_seconds", topic="mail") == 0
 
     async def test_what_was_rolled_back_never_was(
         self, database: Database, relay: Relay, mail: Delivered

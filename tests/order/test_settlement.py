@@ -17,6 +17,7 @@ from shop.order.v1.settlement_pb2 import (
     MarkPaymentFailedRequest,
 )
 from tests import callers
+from tests.metered import sample
 from tests.order.shop import Shop, euros
 from tests.running import refused
 
@@ -36,8 +37,12 @@ class TestMarkPaid:
         lamp = await shop.product(stock=5, price=12, name="Läselampe")
         order = await shop.order(customer, (lamp, 2))
         payment = str(uuid7())
+        counted = sample("shop_orders_total", status="PAID")
+        money = sample("shop_orders_money_total", status="PAID", currency="EUR")
         assert await shop.pay(order, payment) == ACCEPTED
         paid = await shop.get(order)
+        assert sample("shop_orders_total", status="PAID") == counted + 1
+        assert sample("shop_orders_money_total", status="PAID", currency="EUR") == money + 2400
         assert (paid.status, paid.payment_id) == (Order.PAID, payment)
         assert not paid.HasField("expire_time")
         assert (await shop.events(order))[-1].actor == OrderEvent.SYSTEM

@@ -11,8 +11,11 @@ from grpc.aio import AioRpcError
 
 from shop.order.v1.order_pb2 import Order
 from shop.payment.v1.payment_pb2 import Payment, Refund, RefundPaymentRequest
+from tests.metered import sample
 from tests.payment.till import Till
 from tests.running import refusal_of, refused
+
+MOVEMENTS = [{"movement": name, "currency": "EUR"} for name in ("captured", "refunded")]
 
 
 class TestRefundPayment:
@@ -31,6 +34,7 @@ class TestRefundPayment:
 
     async def test_a_part_and_then_the_rest(self, till: Till) -> None:
         order = till.sell(10_000)
+        before = [sample("shop_payments_money_total", **each) for each in MOVEMENTS]
         payment = await till.pay(order)
         await till.until_order(order, Order.PAID)
         part = await till.refund(payment, 2_500, reason=Refund.DUPLICATE)
@@ -41,6 +45,8 @@ class TestRefundPayment:
         assert [each.amount.units for each in whole.refunds] == [25, 75]
         await till.until_order(order, Order.REFUNDED)
         assert sum(each["amount"] for each in till.repayments()) == 10_000
+        after = [sample("shop_payments_money_total", **each) for each in MOVEMENTS]
+        assert [new - old for new, old in zip(after, before, strict=True)] == [10_000, 10_000]
 
     async def test_more_than_is_left_is_refused(self, till: Till) -> None:
         payment = await till.pay(till.sell(10_000))

@@ -1,0 +1,137 @@
+"""Writes docs/configuration.md from the services' settings: what each can be told, and its default.
+
+`--check` fails when the page is not what the settings say.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import typing
+from enum import Enum
+from pathlib import Path
+from types import UnionType
+from typing import Any
+
+import annotated_types
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+
+from cli.topology import ALL_SERVICES
+from services.kit.settings import ServiceSettings
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
+HEAD = """\
+# Configuration
+
+Written by `make protos` from the settings of the services (`python -m tools.configuration`): change it there.
+
+Services are told by environment variables. Each may be meant for one service, or shared by all: the port of the
+users service is `SHOP_USERS_LISTEN`, else `SHOP_LISTEN`. Each may name a file instead, which holds the value:
+`SHOP_USERS_DATABASE_URL_FILE`. The order is: `SHOP_USERS_X`, `SHOP_USERS_X_FILE`, `SHOP_X`, `SHOP_X_FILE`.
+What is missing or malformed ends the service at its start, with the variable's name; `shop doctor` looks, too.
+
+Values marked *secret* appear in no log and no error.
+"""
+TAIL = """
+## The `shop` command
+
+| variable | what | default |
+| --- | --- | --- |
+| `SHOP_DATABASE_URL` | the database's owner: makes schemas, roles and tables; the roles' passwords follow from its | the embedded Postgres of the data folder |
+| `SHOP_<SERVICE>_DATABASE_URL` | where a service's schema is, as its own role | the owner's database |
+| `SHOP_PG_BIN` | the folder with `postgres`, `initdb`, `pg_dump`, `pg_restore` | the installed wheel's, else `pg_config`'s |
+| `SHOP_ENVOY` | Envoy's program | the installed wheel's, else from the PATH |
+| `SHOP_ADMIN_PASSWORD` | password of `shop create-admin` | asked for |
+| `STRIPE_SECRET_KEY`, `STRIPE_WEBHOOK_SECRET` | `shop up` uses Stripe itself, and no sandbox | – |
+"""
+
+
+def settings_of(service: str) -> type[ServiceSettings]:
+    """The settings class of a service."""
+    kind: type[ServiceSettings] = importlib.import_module(f"services.{service}.__main__").Settings
+    return kind
+
+
+def page() -> str:
+    """The whole page."""
+    shared = {name for name in ServiceSettings.model_fields if name != "service"}
+    classes = {service: settings_of(service) for service in ALL_SERVICES}
+    users: dict[str, list[str]] = {}
+    for service, kind in classes.items():
+        for name in kind.model_fields:
+            if name not in shared and name != "service":
+                users.setdefault(name, []).append(service)
+    parts = [HEAD, "\n## Every service\n"]
+    parts.append(_table({name: ServiceSettings.model_fields[name] for name in sorted(shared)}))
+    several = {name: who for name, who in users.items() if len(who) > 1}
+    parts.append("\n## Several services\n")
+    parts.append(
+        _table(
+            {name: classes[who[0]].model_fields[name] for name, who in sorted(several.items())},
+            of=several,
+        )
+    )
+    for service, kind in classes.items():
+        own = {n: f for n, f in kind.model_fields.items() if users.get(n) == [service]}
+        if own:
+            parts.append(f"\n## Only {service}\n")
+            parts.append(_table(own))
+    return "".join(parts) + TAIL
+
+
+def _table(fields: dict[str, FieldInfo], of: dict[str, list[str]] | None = None) -> str:
+    head = ["variable", "what", "kind", "default"] + (["of"] if of else [])
+    lines = ["| " + " | ".join(head) + " |", "| " + " | ".join("---" for _ in head) + " |"]
+    for name, field in fields.items():
+        row = [f"`SHOP_{name.upper()}`", field.description or "", _kind(field), _default(field)]
+        row += [", ".join(of[name])] if of else []
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |")
+    return "\n" + "\n".join(lines) + "\n"
+
+
+def _kind(field: FieldInfo) -> str:
+    annotation = field.annotation
+    if isinstance(annotation, UnionType):
+        (annotation,) = (one for one in typing.get_args(annotation) if one is not type(None))
+    if typing.get_origin(annotation) is typing.Literal:
+        return " or ".join(f"`{value}`" for value in typing.get_args(annotation))
+    words = {SecretStr: "*secret*", str: "text", int: "whole number", float: "number", Path: "path"}
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return "a name"
+    kind = words[typing.cast("Any", annotation)]
+    bounds = []
+    for rule in field.metadata:
+        match rule:
+            case annotated_types.Ge():
+                bounds.append(f"from {rule.ge}")
+            case annotated_types.Gt():
+                bounds.append(f"above {rule.gt}")
+            case annotated_types.Le():
+                bounds.append(f"to {rule.le}")
+            case annotated_types.MinLen() if rule.min_length > 1:
+                bounds.append(f"at least {rule.min_length} characters")
+    return ", ".join([kind, *bounds])
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "**required**"
+    if field.default in (None, ""):
+        return "–"
+    default = field.default.value if isinstance(field.default, Enum) else field.default
+    return f"`{default}`" if default != "" else "–"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="tools.configuration", description=__doc__.split("\n")[0])
+    parser.add_argument("--check", action="store_true", help="fail when the page is not fresh")
+    if not parser.parse_args().check:
+        PAGE.parent.mkdir(exist_ok=True)
+        PAGE.write_text(page())
+    elif not PAGE.exists() or PAGE.read_text() != page():
+        raise SystemExit("Stale; run `make protos` and commit: docs/configuration.md")
+
+
+if __name__ == "__main__":
+    main()
