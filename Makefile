@@ -28,11 +28,13 @@ lint: $(READY)  ## style, types, imports, protos, migrations
 	$(BIN)/buf format --diff --exit-code protos
 	$(BIN)/python -m tools.protos --check
 	$(BIN)/python -m tools.protos --breaking
+	$(BIN)/python -m tools.configuration --check
 	$(BIN)/python -m tools.lint_migrations
 
-protos: $(READY)  ## regenerate generated/ from protos/
+protos: $(READY)  ## regenerate what is made from protos/ and settings
 	$(BIN)/python -m tools.protos
 	$(BIN)/python -m cli.edge
+	$(BIN)/python -m tools.configuration
 
 bench: $(READY)  ## load the shop and print ratios
 	@exec $(BIN)/python -m bench $(ARGS)

@@ -20,16 +20,18 @@ from pydantic.fields import FieldInfo
 from cli.topology import ALL_SERVICES
 from services.kit.settings import ServiceSettings
 
+NOTHING = ""
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
 HEAD = """\
 # Configuration
 
-Written by `make protos` from the settings of the services (`python -m tools.configuration`): change it there.
+Written by `make protos` from the settings of the services: change it there.
 
-Services are told by environment variables. Each may be meant for one service, or shared by all: the port of the
-users service is `SHOP_USERS_LISTEN`, else `SHOP_LISTEN`. Each may name a file instead, which holds the value:
-`SHOP_USERS_DATABASE_URL_FILE`. The order is: `SHOP_USERS_X`, `SHOP_USERS_X_FILE`, `SHOP_X`, `SHOP_X_FILE`.
-What is missing or malformed ends the service at its start, with the variable's name; `shop doctor` looks, too.
+Services are told by environment variables. Each may be meant for one service, or shared by all: the
+port of the users service is `SHOP_USERS_LISTEN`, else `SHOP_LISTEN`. Each may name a file instead,
+which holds the value. The order is `SHOP_USERS_X`, `SHOP_USERS_X_FILE`, `SHOP_X`, `SHOP_X_FILE`.
+What is missing or malformed ends the service at its start, with the variable's name; `shop doctor`
+looks before.
 
 Values marked *secret* appear in no log and no error.
 """
@@ -38,12 +40,12 @@ TAIL = """
 
 | variable | what | default |
 | --- | --- | --- |
-| `SHOP_DATABASE_URL` | the database's owner: makes schemas, roles and tables; the roles' passwords follow from its | the embedded Postgres of the data folder |
-| `SHOP_<SERVICE>_DATABASE_URL` | where a service's schema is, as its own role | the owner's database |
-| `SHOP_PG_BIN` | the folder with `postgres`, `initdb`, `pg_dump`, `pg_restore` | the installed wheel's, else `pg_config`'s |
-| `SHOP_ENVOY` | Envoy's program | the installed wheel's, else from the PATH |
+| `SHOP_DATABASE_URL` | the database, as its owner, who migrates | the data folder's |
+| `SHOP_<SERVICE>_DATABASE_URL` | the same as a service's own role | the owner's |
+| `SHOP_PG_BIN` | folder of `postgres`, `pg_dump` and so on | the wheel's, or installed |
+| `SHOP_ENVOY` | Envoy's program | the wheel's, or from the PATH |
 | `SHOP_ADMIN_PASSWORD` | password of `shop create-admin` | asked for |
-| `STRIPE_SECRET_KEY`, `STRIPE_WEBHOOK_SECRET` | `shop up` uses Stripe itself, and no sandbox | – |
+| `STRIPE_SECRET_KEY`, `STRIPE_WEBHOOK_SECRET` | `shop up` uses Stripe itself | a sandbox |
 """
 
 
@@ -91,7 +93,7 @@ def _table(fields: dict[str, FieldInfo], of: dict[str, list[str]] | None = None)
 
 
 def _kind(field: FieldInfo) -> str:
-    annotation = field.annotation
+    annotation: Any = field.annotation
     if isinstance(annotation, UnionType):
         (annotation,) = (one for one in typing.get_args(annotation) if one is not type(None))
     if typing.get_origin(annotation) is typing.Literal:
@@ -99,7 +101,7 @@ def _kind(field: FieldInfo) -> str:
     words = {SecretStr: "*secret*", str: "text", int: "whole number", float: "number", Path: "path"}
     if isinstance(annotation, type) and issubclass(annotation, Enum):
         return "a name"
-    kind = words[typing.cast("Any", annotation)]
+    kind = words[annotation]
     bounds = []
     for rule in field.metadata:
         match rule:
@@ -118,9 +120,9 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "**required**"
     if field.default in (None, ""):
-        return "–"
+        return NOTHING
     default = field.default.value if isinstance(field.default, Enum) else field.default
-    return f"`{default}`" if default != "" else "–"
+    return f"`{default}`"
 
 
 def main() -> None:

@@ -52,7 +52,9 @@ class ServiceSettings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="forbid")
 
     service: Literal["users", "catalog", "cart", "order", "payment"]
-    env: Literal["development", "production"] = "development"
+    env: Literal["development", "production"] = Field(
+        "development", description="in production, what is only for tests is refused"
+    )
     database_url: SecretStr = Field(description="postgresql://role:password@host:port/database")
     database_connections: int = Field(
         10, ge=1, le=200, description="most connections of this process"
@@ -64,8 +66,12 @@ class ServiceSettings(BaseSettings):
     )
     issuer: str = Field("shop", description="`iss` of access tokens")
     public_url: str = Field("http://127.0.0.1:8000", description="where clients reach the edge")
-    log_format: Literal["json", "pretty"] = "json"
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "pretty"] = Field(
+        "json", description="a line of JSON for each event, or lines for people"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="the least that is logged"
+    )
     concurrent_rpcs: int = Field(256, ge=1, description="calls at once; more are refused at once")
     drain_seconds: float = Field(5.0, ge=0, description="time that calls in flight get at shutdown")
 

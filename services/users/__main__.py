@@ -46,8 +46,12 @@ class Settings(MailSettings):
     order_address: str = Field("", description="where orders are; empty: the shop has none")
     cart_address: str = Field("", description="where carts are; empty: the shop has none")
     payment_address: str = Field("", description="where payments are; empty: the shop has none")
-    argon2_iterations: int = Field(ITERATIONS, ge=1)
-    argon2_memory_kib: int = Field(MEMORY_KIB, ge=8)
+    argon2_iterations: int = Field(
+        ITERATIONS, ge=1, description="passes of Argon2id; in production no fewer than by default"
+    )
+    argon2_memory_kib: int = Field(
+        MEMORY_KIB, ge=8, description="memory of Argon2id; in production no less than by default"
+    )
 
     def passwords(self) -> Passwords:
         """How passwords are hashed. Raises SettingsError for too cheaply."""
