@@ -1,4 +1,4 @@
-"""docs/configuration.md: everything that a service can be told stands in it, and says what it is."""
+"""docs/configuration.md: all that a service can be told stands in it, and says what it is."""
 
 from __future__ import annotations
 
