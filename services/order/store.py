@@ -289,8 +289,7 @@ async def place(
         f"line_{name}": [line[name] for line in lines] for name in _LINE_TYPES if name != "line"
     }
     numbers = list(range(len(lines)))
-    written = _written(row, changes, event)
-    after = await _PLACE.one(tx, line_line=numbers, **columns, **written)
+    after = await _PLACE.one(tx, line_line=numbers, **columns, **_written(row, changes, event))
     tallies.moved(tx, after)
     return after
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +24,7 @@ from cli.seed_shop import load
 from cli.topology import ALL_SERVICES
 from cli.verify import verify
 from tests.postgres_fixtures import empty_all_tables, in_database
+from tests.shop import SHOP, command
 
 WANTED = Wanted(products=30, users=12, carts=20, orders=60)
 
@@ -162,6 +165,23 @@ async def test_a_single_changed_value_is_noticed(kept: Path, databases: Database
     changed = [name for name in before if before[name] != after[name]]
     assert changed == ["cart.items"]
     assert before["cart.items"].rows == after["cart.items"].rows
+
+
+async def test_a_shop_on_one_machine_takes_its_keys_along(tmp_path: Path) -> None:
+    """By the commands, with the embedded Postgres: nobody has to sign in again."""
+    here, there, kept = tmp_path / "here", tmp_path / "there", tmp_path / "kept"
+    surroundings = {k: v for k, v in os.environ.items() if not k.startswith(("SHOP_", "PG"))}
+    for arguments in (
+        ("migrate", "--data", here),
+        ("backup", kept, "--data", here),
+        ("restore", kept, "--data", there),
+    ):
+        done = await command(SHOP, *arguments, env=surroundings)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"(\d+) of \1 rules hold", done.stdout)
+    for name in ("keys/1.pem", "secrets/service", "secrets/stripe-webhook"):
+        assert (there / name).read_text() == (here / name).read_text()
+        assert (there / name).stat().st_mode & 0o077 == 0
 
 
 async def test_a_backup_is_readable_by_its_owner_alone_and_whole(
