@@ -34,6 +34,8 @@ _HTTP = {
     "UNAVAILABLE": 503,
     "DEADLINE_EXCEEDED": 504,
 }
+# Texts of these services are not a customer's, and a SKU may well look like a card number.
+_GOODS = "shop.catalog."
 _OTHER_HTTP = {"BODY_TOO_LARGE": 413}
 _WITH_FIELDS = {"VALIDATION_FAILED", "UNKNOWN_FIELD_IN_MASK", "PASSWORD_TOO_COMMON", "EMAIL_TAKEN"}
 
@@ -154,6 +156,8 @@ def _general(method: Method) -> Iterator[str]:
             "IDEMPOTENCY_KEY_IN_USE",
             "TRANSACTION_CONFLICT",
         ]
+        if not method.service.startswith(_GOODS):
+            names.append("CARD_NUMBER_REFUSED")
     if any(body for _, _, body in bindings):
         names.append("BODY_TOO_LARGE")
     yield from (*names, *_TROUBLE)

@@ -88,7 +88,7 @@ class PaymentServiceServicer:
 
         Reasons: RESOURCE_NOT_FOUND, SESSION_ENDED, ORDER_NOT_PAYABLE,
         PAYMENT_IN_PROGRESS, CARD_DECLINED, PAYMENT_METHOD_INVALID,
-        CARD_NUMBER_REFUSED, GATEWAY_UNAVAILABLE.
+        GATEWAY_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -129,7 +129,7 @@ class PaymentServiceServicer:
 
         Reasons: RESOURCE_NOT_FOUND, SESSION_ENDED, ETAG_MISMATCH,
         PAYMENT_NOT_REFUNDABLE, REFUND_TOO_LARGE, CURRENCY_MISMATCH,
-        CARD_NUMBER_REFUSED, GATEWAY_UNAVAILABLE.
+        GATEWAY_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -31,7 +31,7 @@ class PaymentServiceStub:
 
     Reasons: RESOURCE_NOT_FOUND, SESSION_ENDED, ORDER_NOT_PAYABLE,
     PAYMENT_IN_PROGRESS, CARD_DECLINED, PAYMENT_METHOD_INVALID,
-    CARD_NUMBER_REFUSED, GATEWAY_UNAVAILABLE.
+    GATEWAY_UNAVAILABLE.
     """
     GetPayment: _aio.UnaryUnaryMultiCallable[_payment_pb2.GetPaymentRequest, _payment_pb2.Payment]
     """Answers one payment.
@@ -56,7 +56,7 @@ class PaymentServiceStub:
 
     Reasons: RESOURCE_NOT_FOUND, SESSION_ENDED, ETAG_MISMATCH,
     PAYMENT_NOT_REFUNDABLE, REFUND_TOO_LARGE, CURRENCY_MISMATCH,
-    CARD_NUMBER_REFUSED, GATEWAY_UNAVAILABLE.
+    GATEWAY_UNAVAILABLE.
     """
     HandleStripeWebhook: _aio.UnaryUnaryMultiCallable[_payment_pb2.HandleStripeWebhookRequest, _empty_pb2.Empty]
     """Takes an event from Stripe, signed in the header `stripe-signature`. Each
@@ -87,7 +87,7 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Reasons: RESOURCE_NOT_FOUND, SESSION_ENDED, ORDER_NOT_PAYABLE,
         PAYMENT_IN_PROGRESS, CARD_DECLINED, PAYMENT_METHOD_INVALID,
-        CARD_NUMBER_REFUSED, GATEWAY_UNAVAILABLE.
+        GATEWAY_UNAVAILABLE.
         """
 
     @_abc_1.abstractmethod
@@ -136,7 +136,7 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Reasons: RESOURCE_NOT_FOUND, SESSION_ENDED, ETAG_MISMATCH,
         PAYMENT_NOT_REFUNDABLE, REFUND_TOO_LARGE, CURRENCY_MISMATCH,
-        CARD_NUMBER_REFUSED, GATEWAY_UNAVAILABLE.
+        GATEWAY_UNAVAILABLE.
         """
 
     @_abc_1.abstractmethod
