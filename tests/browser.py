@@ -69,10 +69,27 @@ class Browser:
         """Click on the element that a CSS selector finds."""
         self._ask("POST", f"/element/{self._find(selector)}/click", {})
 
+    def type(self, selector: str, text: str) -> None:
+        """Write into the field that a CSS selector finds, in place of what is in it."""
+        self._ask("POST", f"/element/{self._find(selector)}/clear", {})
+        # Found anew: a page may replace a field that was cleared.
+        self._ask("POST", f"/element/{self._find(selector)}/value", {"text": text})
+
+    def run(self, script: str, *arguments: Any) -> Any:
+        """What a script in the page returns."""
+        return self._ask("POST", "/execute/sync", {"script": script, "args": list(arguments)})
+
+    def wait(self, script: str, *arguments: Any) -> Any:
+        """What a script in the page returns, once that is something."""
+        until = time.monotonic() + PATIENCE_SECONDS
+        while not (found := self.run(script, *arguments)):
+            assert time.monotonic() < until, f"in vain: {script}"
+            time.sleep(0.1)
+        return found
+
     def width_of_page(self) -> tuple[int, int]:
         """How wide the page is, and the window that shows it, in CSS pixels."""
-        script = "return [document.documentElement.scrollWidth, window.innerWidth]"
-        page, window = self._ask("POST", "/execute/sync", {"script": script, "args": []})
+        page, window = self.run("return [document.documentElement.scrollWidth, innerWidth]")
         return page, window
 
     def screenshot(self) -> bytes:
@@ -107,7 +124,7 @@ def browsing(profile: Path, *, width: int = 1024, height: int = 768) -> Iterator
     missing = [name for name in ("chromium", "chromedriver") if shutil.which(name) is None]
     if missing:
         pytest.skip(
-            f"NO BROWSER: {' and '.join(missing)} not found, so 3-D Secure was NOT seen in one. "
+            f"NO BROWSER: {' and '.join(missing)} not found, so this was NOT seen in one. "
             "Debian: apt-get install chromium chromium-driver"
         )
     port = free_port()

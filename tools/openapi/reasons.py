@@ -195,6 +195,8 @@ class Responses:
         by_status: dict[int, dict[str, Answered]] = defaultdict(dict)
         for name, answered in of(self._contract, method).items():
             by_status[self._known[name].http][name] = answered
+        if "ETAG_MISMATCH" in by_status.get(409, {}):
+            by_status[412]["ETAG_MISMATCH"] = Answered(True, "`If-Match` was sent; 409 without")
         return {str(code): self._response(code, by_status[code]) for code in sorted(by_status)}
 
     def _response(self, status: int, reasons: Mapping[str, Answered]) -> Schema:
