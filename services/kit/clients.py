@@ -68,6 +68,8 @@ class _Channel:
         self._credential = credential
         self._seconds = seconds
         self.close = channel.close
+        # Stubs make all their methods at once; services ask each other for no streams.
+        self.unary_stream = channel.unary_stream
 
     def unary_unary(self, *args: Any, **kwargs: Any) -> Any:
         """What `grpc.aio.Channel.unary_unary` gives, for a method that is called like that."""

@@ -16,6 +16,7 @@ from grpc import StatusCode
 
 from services.kit import auth, call, clients
 from services.kit.errors import unavailable
+from shop.order.v1 import order_pb2_grpc
 from tests import callers
 from tests.callers import User
 from tests.kit.serving import Served, serving
@@ -245,3 +246,9 @@ class TestAddresses:
             outer.things.behaviour["GetThing"] = pass_on
             with refused(StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE"):
                 await outer.stub.GetThing(Thing())
+
+
+async def test_stubs_can_be_made_of_services_that_stream() -> None:
+    """Even where nobody calls what streams: a stub makes all its methods at once."""
+    async with clients.connect("127.0.0.1:1", CREDENTIAL) as channel:
+        assert order_pb2_grpc.OrderServiceStub(channel).WatchOrder is not None
