@@ -36,7 +36,7 @@ protos: $(READY)  ## regenerate what is made from protos/ and settings
 	$(BIN)/python -m cli.edge
 	$(BIN)/python -m tools.configuration
 
-bench: $(READY)  ## load the shop and print ratios
+bench: $(BIN)/.bench  ## load the shop, its peers and plain SQL, and print ratios
 	@exec $(BIN)/python -m bench $(ARGS)
 
 chaos: $(READY)  ## kill and stop parts of a shop under load (make chaos ARGS="--seconds 600 --seed 7")
@@ -55,7 +55,7 @@ promises: $(READY)  ## what is promised of payments, at full size (about a quart
 	@SHOP_TEST_WHOLE=1 SHOP_TEST_ROUNDS=20 exec $(BIN)/pytest -n0 tests/payment $(ARGS)
 
 requirements: $(READY)  ## pin requirements*.in anew (make requirements ARGS=--upgrade)
-	@for name in requirements-uv requirements requirements-dev; do \
+	@for name in requirements-uv requirements requirements-dev requirements-bench; do \
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-emit-find-links --custom-compile-command "make requirements" \
 	    $(ARGS) $$name.in --output-file $$name.txt || exit 1; \
@@ -71,3 +71,8 @@ endif
 
 $(READY): requirements-uv.txt requirements.txt requirements-dev.txt pyproject.toml tools/venv.py
 	@$(PYTHON) tools/venv.py
+
+# The peers and the profiler, which nothing but the bench needs.
+$(BIN)/.bench: requirements-bench.txt $(READY)
+	@$(BIN)/python tools/venv.py requirements-bench.txt
+	@touch $@

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 import signal
-from dataclasses import asdict
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from bench import calls, growth, orders, payments
-
+# What a command needs is imported by that command.
 JsonOption = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here too.")
+]
+SvgOption = Annotated[
+    Path | None, typer.Option("--svg", metavar="FILE", help="Write a chart of them here.")
 ]
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -26,47 +29,95 @@ def compare(
     context: typer.Context,
     products: Annotated[int, typer.Option(min=1000, help="How many are in the shop.")] = 10_000,
     file: JsonOption = None,
+    svg: SvgOption = None,
+    growth: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="What `growth --json FILE` wrote, for its two goals."),
+    ] = None,
+    record: Annotated[
+        bool, typer.Option("--record", help="Keep the tables in bench/README.md.")
+    ] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Whether it works: its figures mean nothing.")
+    ] = False,
 ) -> None:
-    """Load a shop of its own: reads beside a bare echo, orders beside plain SQL. Three minutes."""
-    if context.invoked_subcommand is None:
-        figures = {"reads": calls.run(products, Console()), "orders": buy(), "payments": pay()}
-        write(figures, file)
+    """The shop beside a bare echo, its own SQL, and a FastAPI and a DRF shop. Five minutes."""
+    if context.invoked_subcommand is not None:
+        return
+    from bench import chart, compare, report
+    from bench.rounds import QUICK, Plan
 
-
-@app.command("orders")
-def order(file: JsonOption = None) -> None:
-    """Carts and orders, and the same rows as one plain SQL transaction beside them."""
-    write(buy(), file)
+    console = Console()
+    grown = None if growth is None else json.loads(growth.read_text())
+    outcome = asyncio.run(compare.run(products, grown, QUICK if quick else Plan(), console))
+    report.show(outcome, console)
+    write_json(outcome.as_json(), file)
+    if svg is not None:
+        svg.write_text(chart.bars("calls a second", report.bars(outcome)))
+    if record:
+        report.record(outcome, shlex.join(["python", "-m", "bench", *sys.argv[1:]]))
 
 
 @app.command("payments")
 def settle(file: JsonOption = None) -> None:
     """ProcessPayment against the Stripe sandbox, and the charge alone beside it."""
-    write(pay(), file)
+    from dataclasses import asdict
+
+    from bench import payments
+
+    times = asyncio.run(payments.bench(Console()))
+    write_json({name: asdict(one) for name, one in times.items()}, file)
 
 
 @app.command("growth")
 def grow(
-    most: Annotated[int, typer.Option(min=1000, help="How far the catalogue grows.")] = 100_000,
+    parts: Annotated[
+        list[str] | None,
+        typer.Argument(help="products, orders, filters or connections; all without any."),
+    ] = None,
+    most: Annotated[
+        int, typer.Option(min=10_000, help="How far products and orders grow.")
+    ] = 100_000,
     file: JsonOption = None,
+    svg: SvgOption = None,
 ) -> None:
-    """Pages and searches while the catalogue grows (1,000,000: about five minutes)."""
-    write(growth.run(most, Console()), file)
+    """What calls cost while data, filters and connections grow (1,000,000: a quarter of an hour).
+
+    The parts that are in the file of --json already, and are not measured now, are kept.
+    """
+    from bench import chart, growth
+
+    chosen = parts or list(growth.TITLES)
+    if unknown := set(chosen) - growth.TITLES.keys():
+        raise typer.BadParameter(f"{', '.join(unknown)}: choose of {', '.join(growth.TITLES)}")
+    before = json.loads(file.read_text()) if file is not None and file.exists() else {}
+    figures = before | growth.run(chosen, most, Console())
+    write_json(figures, file)
+    if svg is not None:
+        svg.write_text(chart.lines(growth.plots(figures)))
 
 
-def buy() -> dict[str, object]:
-    """The figures of carts and orders, by the name of the load."""
-    times = asyncio.run(orders.bench(Console()))
-    return {name: asdict(one) for name, one in times.items()}
+@app.command("profile")
+def where_time_goes(
+    calls: Annotated[
+        list[str] | None, typer.Argument(help="Parts of the names of calls; all without any.")
+    ] = None,
+    seconds: Annotated[int, typer.Option(min=2, help="How long each is sampled.")] = 8,
+    file: JsonOption = None,
+    record: Annotated[
+        bool, typer.Option("--record", help="Keep the tables in docs/performance.md.")
+    ] = False,
+) -> None:
+    """Where the time of a call goes: CPU by process, and by layer in the services. Five minutes."""
+    from bench import profile
+
+    found = asyncio.run(profile.run(calls or [""], seconds, Console()))
+    write_json(found, file)
+    if record:
+        profile.record(found, shlex.join(["python", "-m", "bench", *sys.argv[1:]]))
 
 
-def pay() -> dict[str, object]:
-    """The figures of payments, by the name of the load."""
-    times = asyncio.run(payments.bench(Console()))
-    return {name: asdict(one) for name, one in times.items()}
-
-
-def write(figures: object, file: Path | None) -> None:
+def write_json(figures: Any, file: Path | None) -> None:
     if file is not None:
         file.write_text(json.dumps(figures, indent=2) + "\n")
 

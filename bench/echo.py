@@ -7,17 +7,47 @@ a serialized Product as hex, from standard input, and writes its port to standar
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
 import uvloop
 
+from bench.load import Load
 from services.kit.server import OPTIONS
 from shop.catalog.v1.catalog_pb2 import GetProductRequest, Product
 
 SERVICE = "bench.Echo"
 PATH = f"/{SERVICE}/GetProduct"
+
+
+@contextmanager
+def running(product: Product) -> Iterator[int]:
+    """The server in a process of its own; its port."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench.echo"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write(product.SerializeToString().hex() + "\n")
+        process.stdin.flush()
+        yield int(process.stdout.readline())
+    finally:
+        process.stdin.close()
+        process.wait(10)
+
+
+def load(port: int, product: Product) -> Load:
+    """Calls of it, with a request and an answer like those of GetProduct."""
+    request = GetProductRequest(id=product.id).SerializeToString().hex()
+    return Load("grpc", "127.0.0.1", port, [(request, product.id.encode().hex())], PATH)
 
 
 async def main() -> None:

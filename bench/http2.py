@@ -7,9 +7,7 @@ a real client, so that the server is what is measured.
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import cast
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -18,27 +16,18 @@ END_STREAM, END_HEADERS, ACK = 0x1, 0x4, 0x1
 LARGEST_WINDOW = 2**31 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
-    """A request's body, and what its answer has to hold."""
+class CallLane(asyncio.Protocol):
+    """One connection for any number of calls of one method at a time."""
 
-    body: bytes
-    expected: bytes
-
-
-class Calls(asyncio.Protocol):
-    """Calls one method again and again, `at_once` at a time, until `finish`."""
-
-    def __init__(self, path: str, exchanges: Sequence[Exchange], at_once: int) -> None:
-        self.microseconds: list[int] = []
-        self.wrong = 0
+    def __init__(
+        self, path: str, metadata: Mapping[str, str], ended: Callable[[CallLane, float, bool], None]
+    ) -> None:
+        """`ended` hears of each answer when its call began, and whether it is as expected."""
         self.closed = asyncio.get_running_loop().create_future()
-        self._exchanges = exchanges
-        self._at_once = at_once
-        self._headers = _headers(path)
+        self._ended = ended
+        self._headers = _headers(path, metadata)
         self._unread = b""
         self._stream = 1
-        self._finishing = False
         # By stream: when it began, what is expected, what came.
         self._open: dict[int, tuple[float, bytes, bytearray]] = {}
 
@@ -49,19 +38,26 @@ class Calls(asyncio.Protocol):
         self._transport.write(
             PREFACE + _frame(SETTINGS, 0, 0, window) + _frame(WINDOW_UPDATE, 0, 0, more)
         )
-        for _ in range(self._at_once):
-            self._call()
-
-    def finish(self) -> None:
-        """Begin no more calls; those that are open are answered."""
-        self._finishing = True
-        if not self._open:
-            self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.wrong += len(self._open)
+        for began, _, _ in self._open.values():
+            self._ended(self, began, False)
         if not self.closed.done():
             self.closed.set_result(None)
+
+    def send(self, request: bytes, expected: bytes, began: float) -> None:
+        """Begin a call."""
+        message = b"\0" + len(request).to_bytes(4, "big") + request
+        self._open[self._stream] = (began, expected, bytearray())
+        self._transport.write(
+            _frame(HEADERS, END_HEADERS, self._stream, self._headers)
+            + _frame(DATA, END_STREAM, self._stream, message)
+        )
+        self._stream += 2
+
+    def close(self) -> None:
+        self._open.clear()
+        self._transport.close()
 
     def data_received(self, data: bytes) -> None:
         data = self._unread + data
@@ -92,26 +88,10 @@ class Calls(asyncio.Protocol):
         if stream and (kind == RESET or (kind in (DATA, HEADERS) and flags & END_STREAM)):
             self._end(stream)
 
-    def _call(self) -> None:
-        number = self._stream // 2
-        exchange = self._exchanges[number % len(self._exchanges)]
-        message = b"\0" + len(exchange.body).to_bytes(4, "big") + exchange.body
-        self._open[self._stream] = (time.perf_counter(), exchange.expected, bytearray())
-        self._transport.write(
-            _frame(HEADERS, END_HEADERS, self._stream, self._headers)
-            + _frame(DATA, END_STREAM, self._stream, message)
-        )
-        self._stream += 2
-
     def _end(self, stream: int) -> None:
         began, expected, came = self._open.pop(stream)
-        self.microseconds.append(int((time.perf_counter() - began) * 1_000_000))
         # An error has no message, so what is expected cannot be in it.
-        self.wrong += expected not in came
-        if not self._finishing:
-            self._call()
-        elif not self._open:
-            self._transport.close()
+        self._ended(self, began, expected in came)
 
 
 def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
@@ -119,7 +99,7 @@ def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
     return head + payload
 
 
-def _headers(path: str) -> bytes:
+def _headers(path: str, metadata: Mapping[str, str]) -> bytes:
     """HPACK without any state: each field is a literal that is not to be remembered."""
     fields = {
         ":method": "POST",
@@ -128,10 +108,21 @@ def _headers(path: str) -> bytes:
         ":authority": "localhost",
         "te": "trailers",
         "content-type": "application/grpc",
+        **metadata,
     }
     return b"".join(b"\0" + _text(name) + _text(value) for name, value in fields.items())
 
 
 def _text(text: str) -> bytes:
-    assert len(text) < 127
-    return bytes((len(text),)) + text.encode("ascii")
+    """A string literal: its length as an integer of 7 bits and more (RFC 7541, 5.1), and itself."""
+    length, encoded = len(text), bytearray()
+    if length < 127:
+        encoded.append(length)
+    else:
+        encoded.append(127)
+        length -= 127
+        while length >= 128:
+            encoded.append(length % 128 + 128)
+            length //= 128
+        encoded.append(length)
+    return bytes(encoded) + text.encode("ascii")

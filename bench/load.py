@@ -1,6 +1,9 @@
 """One load on one address for some seconds, in a process of its own.
 
 It reads a `Load` as JSON from standard input and writes a `Measured` as JSON to standard output.
+Without a rate, so many calls are always open (closed loop: saturation). With one, calls begin at an
+even pace, whether or not earlier ones have been answered (open loop): a call that finds no free
+connection waits for one, and its wait counts.
 """
 
 from __future__ import annotations
@@ -9,15 +12,19 @@ import asyncio
 import json
 import sys
 import time
-from dataclasses import asdict, dataclass
+from collections import deque
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 import uvloop
 
-from bench.http1 import Gets
-from bench.http2 import Calls, Exchange
+from bench.http1 import RestLane
+from bench.http2 import CallLane
+from bench.keys import with_key
 
-AT_ONCE = 16
+# Between two looks at whether calls are due; the event loop knows no shorter time.
+TICK_SECONDS = 0.001
+LAST_ANSWER_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -27,9 +34,16 @@ class Load:
     kind: Literal["grpc", "rest"]
     host: str
     port: int
-    path: str
     exchanges: list[tuple[str, str]]
-    seconds: float
+    path: str = ""
+    metadata: dict[str, str] = field(default_factory=dict)
+    seconds: float = 1.0
+    at_once: int = 16
+    """So many connections, or calls on one for gRPC."""
+    rate: float | None = None
+    """Calls a second, where they are paced."""
+    name: str = ""
+    """What the keys of this run begin with."""
 
 
 @dataclass(frozen=True)
@@ -40,39 +54,101 @@ class Measured:
     wrong: int
     seconds: float
 
+    @property
+    def rate(self) -> float:
+        """Answers a second."""
+        return len(self.microseconds) / self.seconds
 
-async def run(load: Load) -> Measured:
-    """Send the load: 16 calls at once on one connection, or 16 connections."""
-    exchanges = [
-        Exchange(bytes.fromhex(body), bytes.fromhex(expected)) for body, expected in load.exchanges
-    ]
-    loop = asyncio.get_running_loop()
-    clients: list[Calls | Gets] = []
-    began = time.perf_counter()
-    if load.kind == "grpc":
-        _, calls = await loop.create_connection(
-            lambda: Calls(load.path, exchanges, AT_ONCE), load.host, load.port
-        )
-        clients.append(calls)
-    else:
-        for number in range(AT_ONCE):
-            first = number * len(exchanges) // AT_ONCE
-            _, gets = await loop.create_connection(
-                lambda first=first: Gets(load.host, exchanges, first),  # type: ignore[misc]
-                load.host,
-                load.port,
+
+Lane = RestLane | CallLane
+
+
+class Driver:
+    """Sends exchanges over lanes, and takes the time of each."""
+
+    def __init__(self, load: Load) -> None:
+        self.microseconds: list[int] = []
+        self.wrong = 0
+        self._load = load
+        self._exchanges = [
+            (bytes.fromhex(request), bytes.fromhex(expected))
+            for request, expected in load.exchanges
+        ]
+        self._sent = 0
+        self._open = 0
+        # The one that has rested longest is next, so that all of them are used.
+        self._idle: deque[Lane] = deque()
+        self._waiting: deque[float] = deque()
+        self._ends = False
+
+    async def run(self) -> Measured:
+        """Connect, load, wait for the last answers."""
+        lanes = await self._connect()
+        began = time.perf_counter()
+        if self._load.rate is None:
+            for lane in lanes:
+                self._send(lane, time.perf_counter())
+            await asyncio.sleep(self._load.seconds)
+        else:
+            self._idle.extend(lanes)
+            await self._pace(began, self._load.rate)
+        self._ends = True
+        until = time.perf_counter() + LAST_ANSWER_SECONDS
+        while self._open and time.perf_counter() < until:  # noqa: ASYNC110 - cheap, and once
+            await asyncio.sleep(TICK_SECONDS)
+        took = time.perf_counter() - began
+        self.wrong += self._open + len(self._waiting)
+        for lane in set(lanes):
+            lane.close()
+        await asyncio.wait({lane.closed for lane in lanes}, timeout=1)
+        return Measured(self.microseconds, self.wrong, took)
+
+    async def _connect(self) -> list[Lane]:
+        loop, load = asyncio.get_running_loop(), self._load
+        if load.kind == "grpc":
+            _, calls = await loop.create_connection(
+                lambda: CallLane(load.path, load.metadata, self._ended), load.host, load.port
             )
-            clients.append(gets)
-    await asyncio.wait({client.closed for client in clients}, timeout=load.seconds)
-    for client in clients:
-        client.finish()
-    await asyncio.wait({client.closed for client in clients}, timeout=5)
-    return Measured(
-        [time for client in clients for time in client.microseconds],
-        sum(client.wrong for client in clients),
-        time.perf_counter() - began,
-    )
+            return [calls] * load.at_once
+        lanes: list[Lane] = []
+        for _ in range(load.at_once):
+            _, lane = await loop.create_connection(
+                lambda: RestLane(self._ended), load.host, load.port
+            )
+            lanes.append(lane)
+        return lanes
+
+    async def _pace(self, began: float, rate: float) -> None:
+        due = 0
+        while (now := time.perf_counter()) < began + self._load.seconds:
+            while due < (now - began) * rate:
+                due += 1
+                if self._idle:
+                    self._send(self._idle.popleft(), now)
+                else:
+                    self._waiting.append(now)
+            await asyncio.sleep(TICK_SECONDS)
+
+    def _send(self, lane: Lane, began: float) -> None:
+        request, expected = self._exchanges[self._sent % len(self._exchanges)]
+        request = with_key(request, self._load.name, self._sent)
+        self._sent += 1
+        self._open += 1
+        lane.send(request, expected, began)
+
+    def _ended(self, lane: Lane, began: float, is_right: bool) -> None:
+        now = time.perf_counter()
+        self._open -= 1
+        self.microseconds.append(int((now - began) * 1_000_000))
+        self.wrong += not is_right
+        if self._waiting:
+            self._send(lane, self._waiting.popleft())
+        elif self._load.rate is None and not self._ends:
+            self._send(lane, now)
+        else:
+            self._idle.append(lane)
 
 
 if __name__ == "__main__":
-    json.dump(asdict(uvloop.run(run(Load(**json.load(sys.stdin))))), sys.stdout)
+    load = Load(**json.load(sys.stdin))
+    json.dump(asdict(uvloop.run(Driver(load).run())), sys.stdout)

