@@ -69,7 +69,7 @@ class Outcome:
 def to_peer(figures: Mapping[str, Figures], name: str, peer: str) -> float | None:
     """The ratio to the same call of a peer, for REST calls that it answers too."""
     call, _, way = name.partition(", ")
-    other = figures.get(f"{call}, {peer}")
+    other = figures.get(f"{call.removesuffix(' of any')}, {peer}")
     return None if way != "REST" or other is None else figures[name].ratio_to(other)
 
 
@@ -123,12 +123,12 @@ async def _subjects(
     shop: Shop, peers: Sequence[Peer], some: Goods
 ) -> AsyncIterator[list[Calls | Transactions]]:
     """All that take turns; a call, its SQL and the same call of the peers stand together."""
-    with echo.running(some.products[0]) as port:
+    with echo.running(some.product) as port:
         loads = shop_loads.reads(shop, some) | shop_loads.purchases(shop, some)
         for peer in peers:
             loads |= await serve.loads(peer, shop, some)
         found: list[Calls | Transactions] = [
-            Calls(ECHO, echo.load(port, some.products[0])),
+            Calls(ECHO, echo.load(port, some.product)),
             *(Calls(name, one) for name, one in loads.items()),
             *await reads_sql.subjects(shop, some),
             await plain_sql.subject(shop),

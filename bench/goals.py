@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench import shop_loads as names
+from bench.pages import PAGE
 from bench.rounds import Figures
-from bench.shop_loads import LINES, PAGE
+from bench.shop_loads import LINES
 
 ECHO = "echo, bare grpc.aio"
 GROWTH = "python -m bench growth products --most 1000000"

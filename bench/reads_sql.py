@@ -8,8 +8,9 @@ from google.protobuf.message import Message
 
 from bench import pgbench, shop_loads
 from bench.load import Measured
+from bench.pages import PAGE
 from bench.shop import Shop
-from bench.shop_loads import PAGE, Goods
+from bench.shop_loads import Goods
 from bench.subjects import Transactions
 from services.catalog.handlers import CatalogService
 from services.catalog.tables import metadata
@@ -23,7 +24,7 @@ PRODUCTS = 50
 
 async def subjects(shop: Shop, some: Goods) -> list[Transactions]:
     """GetProduct and ListProducts, without anything but their SQL."""
-    gets = [GetProductRequest(id=one.id) for one in some.products[:PRODUCTS]]
+    gets = [GetProductRequest(id=id) for id, _ in some.any[:PRODUCTS]]
     page = [ListProductsRequest(page_size=PAGE, order_by="name")]
     return [
         await _subject(shop, "GetProduct", gets, "GetProduct, its SQL by pgbench"),
@@ -51,9 +52,9 @@ async def _scripts(url: str, method: str, requests: list[Message]) -> list[str]:
         connections=1,
         on_query=lambda record: heard.append((record.query, record.args)),
     )
-    service = CatalogService(database)
     scripts = []
     for number, request in enumerate((requests[0], *requests)):
+        service = CatalogService(database)  # a new one each, which remembers nothing
         call.begin(call.Call(method, "bench"))
         heard.clear()
         await getattr(service, method)(request, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import urllib.parse
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -12,14 +13,13 @@ from typing import Literal
 import asyncpg
 import grpc
 
-from bench import http1
+from bench import http1, pages
 from bench.load import Load
+from bench.pages import PAGE
 from bench.shop import Customer, Shop
 from shop.catalog.v1.catalog_pb2 import GetProductRequest, ListProductsRequest, Product
 from shop.catalog.v1.catalog_pb2_grpc import CatalogServiceStub
 
-PAGE = 20
-SAMPLE = 200
 LINES = 2
 # A customer's cart has so many lines, and each cart is asked for in turn.
 CART_LINES = 5
@@ -29,6 +29,7 @@ CATALOG = "/shop.catalog.v1.CatalogService/"
 
 GET_GRPC = "GetProduct, gRPC"
 GET = "GetProduct, REST"
+GET_ANY = "GetProduct of any, REST"
 LIST_GRPC = f"ListProducts of {PAGE}, gRPC"
 LIST = f"ListProducts of {PAGE}, REST"
 CREATE_ORDER = f"CreateOrder of {LINES}, REST"
@@ -36,30 +37,52 @@ ADD_ITEM = "AddItem, REST"
 CREATE_ORDER_SQL = f"CreateOrder of {LINES}, its SQL by pgbench"
 LIST_SQL = f"ListProducts of {PAGE}, its SQL by pgbench"
 LIST_ORDERS = f"ListUserOrders of {PAGE}, REST"
-THROUGH_THE_EDGE = (GET, LIST, CREATE_ORDER, ADD_ITEM, LIST_ORDERS)
+THROUGH_THE_EDGE = (GET, GET_ANY, LIST, CREATE_ORDER, ADD_ITEM, LIST_ORDERS)
 
 
 @dataclass(frozen=True)
 class Goods:
-    """What is asked for: products from all over the catalogue, and variants that sell."""
+    """What is asked for.
 
-    products: Sequence[Product]
+    Of `popular` products, some are asked for much more often than others, as in a shop: the n-th
+    one 1/n as often as the first. Of `any` products, each is asked for as often as any other.
+    """
+
+    product: Product
+    """One of them, for the echo."""
+    popular: Sequence[tuple[str, str]]
+    """Ids and slugs."""
+    any: Sequence[tuple[str, str]]
     variants: Sequence[str]
 
 
 async def goods(shop: Shop) -> Goods:
-    """A sample of what the shop has."""
-    async with grpc.aio.insecure_channel(shop.services["catalog"]) as channel:
-        answer = await CatalogServiceStub(channel).ListProducts(
-            ListProductsRequest(page_size=SAMPLE, order_by="name"), wait_for_ready=True
-        )
+    """Drawn from all that the shop has."""
+    luck = random.Random("goods")
     owner = await asyncpg.connect(shop.owner_url)
+    products = [
+        (str(row["id"]), row["slug"])
+        for row in await owner.fetch(
+            "SELECT id, slug FROM catalog.products WHERE state = 2 ORDER BY slug"
+        )
+    ]
     rows = await owner.fetch(
         "SELECT s.variant_id FROM catalog.stock s JOIN catalog.variants v ON v.id = s.variant_id"
         " WHERE s.on_hand - s.reserved > 500000 ORDER BY v.sku LIMIT 1000"
     )
     await owner.close()
-    return Goods(list(answer.products), [str(row["variant_id"]) for row in rows])
+    luck.shuffle(products)
+    weights = [1 / number for number in range(1, len(products) + 1)]
+    async with grpc.aio.insecure_channel(shop.services["catalog"]) as channel:
+        product = await CatalogServiceStub(channel).GetProduct(
+            GetProductRequest(id=products[0][0]), wait_for_ready=True
+        )
+    return Goods(
+        product,
+        luck.choices(products, weights, k=REQUESTS),
+        products,
+        [str(row["variant_id"]) for row in rows],
+    )
 
 
 def load(
@@ -76,25 +99,38 @@ def load(
 
 def reads(shop: Shop, some: Goods) -> dict[str, Load]:
     """Products, one by one and by the page."""
-    products = some.products
-    page = ListProductsRequest(page_size=PAGE, order_by="name").SerializeToString()
-    url = f"/api/products/?page_size={PAGE}&order_by=name"
-    last = products[PAGE - 1].id
+    paths = pages.walk(shop.edge)
     return {
         GET_GRPC: load(
             "grpc",
             shop.services["catalog"],
-            [(GetProductRequest(id=one.id).SerializeToString(), one.id) for one in products],
+            [(GetProductRequest(id=id).SerializeToString(), id) for id, _ in some.popular],
             f"{CATALOG}GetProduct",
         ),
-        GET: load(
-            "rest",
-            shop.edge,
-            [(http1.request("GET", f"/api/products/{one.id}/"), one.sku) for one in products],
+        GET: load("rest", shop.edge, gets(some.popular)),
+        GET_ANY: load("rest", shop.edge, gets(some.any)),
+        LIST_GRPC: load(
+            "grpc",
+            shop.services["catalog"],
+            [(_list_request(path), last) for path, last in paths],
+            f"{CATALOG}ListProducts",
         ),
-        LIST_GRPC: load("grpc", shop.services["catalog"], [(page, last)], f"{CATALOG}ListProducts"),
-        LIST: load("rest", shop.edge, [(http1.request("GET", url), last)]),
+        LIST: load("rest", shop.edge, [(http1.request("GET", path), last) for path, last in paths]),
     }
+
+
+def gets(products: Sequence[tuple[str, str]]) -> list[tuple[bytes, str]]:
+    """Each of the products by its id."""
+    return [(http1.request("GET", f"/api/products/{id}/"), slug) for id, slug in products]
+
+
+def _list_request(path: str) -> bytes:
+    """The same as a message."""
+    query = dict(urllib.parse.parse_qsl(path.partition("?")[2]))
+    request = ListProductsRequest(
+        page_size=PAGE, order_by=query["order_by"], page_token=query.get("page_token", "")
+    )
+    return request.SerializeToString()
 
 
 def purchases(shop: Shop, some: Goods) -> dict[str, Load]:

@@ -49,5 +49,7 @@ class Transactions:
 
     async def measure(self, seconds: float, at_once: int, rate: float | None = None) -> Measured:
         measured = await self.run(seconds, at_once)
+        if not measured.microseconds:
+            raise RuntimeError(f"{self.name}: none came to its end in {seconds:.1f} s")
         self.answered += len(measured.microseconds)
         return measured

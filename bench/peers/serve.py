@@ -23,10 +23,11 @@ from pathlib import Path
 import asyncpg
 import jwt
 
-from bench import http1
+from bench import http1, pages
 from bench.load import Load
+from bench.pages import PAGE
 from bench.shop import Shop
-from bench.shop_loads import LINES, PAGE, REQUESTS, Goods, load, order_of
+from bench.shop_loads import LINES, REQUESTS, Goods, gets, load, order_of
 from cli.programs import die_with_parent
 from cli.topology import free_port
 
@@ -100,11 +101,6 @@ def _wait(url: str) -> None:
 
 async def loads(peer: Peer, shop: Shop, some: Goods) -> dict[str, Load]:
     """What the peer is asked, by the name for tables."""
-    owner = await asyncpg.connect(shop.owner_url)
-    listed = await owner.fetch(
-        f"SELECT id FROM {peer.schema}.products ORDER BY name, id LIMIT {PAGE}"  # noqa: S608
-    )
-    await owner.close()
     luck = random.Random(peer.name)
     expires = int(time.time()) + 3600
     tokens = [
@@ -112,12 +108,10 @@ async def loads(peer: Peer, shop: Shop, some: Goods) -> dict[str, Load]:
         for who in shop.customers
     ]
     orders = [order_of(luck, some, tokens[number % len(tokens)]) for number in range(REQUESTS)]
-    url = f"/api/products/?page_size={PAGE}&order_by=name"
-    gets = [(http1.request("GET", f"/api/products/{one.id}/"), one.sku) for one in some.products]
+    paths = await asyncio.to_thread(pages.walk, peer.address)
+    lists = [(http1.request("GET", path), last) for path, last in paths]
     return {
-        f"GetProduct, {peer.name}": load("rest", peer.address, gets),
-        f"ListProducts of {PAGE}, {peer.name}": load(
-            "rest", peer.address, [(http1.request("GET", url), str(listed[-1]["id"]))]
-        ),
+        f"GetProduct, {peer.name}": load("rest", peer.address, gets(some.popular)),
+        f"ListProducts of {PAGE}, {peer.name}": load("rest", peer.address, lists),
         f"CreateOrder of {LINES}, {peer.name}": load("rest", peer.address, orders),
     }
