@@ -74,7 +74,7 @@ class OrderProcess:
 
     async def ended(self) -> int:
         """Wait for its end; its exit status, negative for a signal."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while self.process.poll() is None:
                 await asyncio.sleep(0.01)
         return self.process.returncode
