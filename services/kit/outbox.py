@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from uuid import UUID
 
 import asyncpg
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from services.kit import failures, logs, metrics
+from services.kit.batches import Batch
 from services.kit.db import Connection, Database, Row, Statement
 from services.kit.errors import ServiceError
 from services.kit.ids import uuid7
@@ -98,7 +100,8 @@ class Outbox:
                 .label("oldest"),
             ).group_by(rows.c.topic)
         )
-        self._delivered = Statement(sa.delete(rows).where(rows.c.id == sa.bindparam("id")))
+        ids = sa.bindparam("ids", type_=ARRAY(sa.Uuid))
+        self._delivered = Statement(sa.delete(rows).where(rows.c.id == sa.any_(ids)))
         self._failed = Statement(
             sa.update(rows)
             .where(rows.c.id == sa.bindparam("row_id"))
@@ -122,9 +125,9 @@ class Outbox:
         rows = await self._backlog.all(connection)
         return {row["topic"]: (row["pending"], row["oldest"]) for row in rows}
 
-    async def delivered(self, connection: Connection, row: Row) -> None:
-        """Forget a row."""
-        await self._delivered.run(connection, id=row["id"])
+    async def delivered(self, connection: Connection, ids: Sequence[UUID]) -> None:
+        """Forget rows."""
+        await self._delivered.run(connection, ids=list(ids))
 
     async def failed(self, connection: Connection, row: Row, error: str) -> None:
         """Have a row tried again, after a pause that doubles each time, up to 5 min."""
@@ -148,6 +151,8 @@ class Relay:
         self._outbox = outbox
         self._topics = topics
         self._wakes = {topic: asyncio.Event() for topic in topics}
+        # Rows that are done while a note is written share the next one, and its commit.
+        self._notes = Batch(self._note)
 
     async def forever(self) -> None:
         """Deliver what is due, then sleep until a commit or the next poll; never returns."""
@@ -192,14 +197,18 @@ class Relay:
         await asyncio.gather(*(self._deliver(row) for row in rows))
         return len(rows)
 
+    async def _note(self, ids: Sequence[UUID]) -> dict[UUID, bool]:
+        async with self._database.connection() as connection:
+            await self._outbox.delivered(connection, ids)
+        return dict.fromkeys(ids, True)
+
     async def _deliver(self, row: Row) -> None:
         """Deliver a row and note the outcome; a note that fails has the row delivered once more."""
         topic = row["topic"]
         try:
             async with asyncio.timeout(DELIVERY_SECONDS):
                 await self._topics[topic](row["payload"])
-            async with self._database.connection() as connection:
-                await self._outbox.delivered(connection, row)
+            await self._notes.get(row["id"])
         except Exception as error:
             metrics.OUTBOX_FAILED.labels(topic).inc()
             failures.report(log, "delivery failed", error, topic=topic, attempts=row["attempts"])
