@@ -52,9 +52,7 @@ class TestCreateOrder:
         async def buy(number: int) -> None:
             nonlocal orders
             customer, chance = customers[number % len(customers)], random.Random(number)
-            once = True
-            while once or time.monotonic() < until:
-                once = False
+            while True:
                 chosen = chance.sample(products, chance.randint(1, 5))
                 order = await shop.order(customer, *((product, 1) for product in chosen))
                 orders += 1
@@ -62,10 +60,16 @@ class TestCreateOrder:
                     await shop.pay(order)
                 else:
                     await shop.cancel(order, customer)
-                await shop.parts.relay.deliver_due()
+                if time.monotonic() > until:
+                    return
 
+        relaying = asyncio.create_task(shop.parts.relay.forever())
         _, reasons = await outcomes(buy(number) for number in range(100))
-        assert reasons == []
+        async with asyncio.timeout(60):
+            while await shop.owner.fetchval('SELECT EXISTS (SELECT FROM "order".outbox)'):
+                await asyncio.sleep(0.05)
+        relaying.cancel()
+        assert set(reasons) <= {"OVERLOADED"}  # where this machine has much else to do
         await shop.audit()
         assert await deadlocks(shop) == before
         print(f"{orders} orders")  # noqa: T201 - for those who measure

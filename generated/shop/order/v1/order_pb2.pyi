@@ -144,7 +144,9 @@ class Order(_message.Message):
     user_id: _builtins.str
     """Who ordered."""
     email: _builtins.str
-    """Where mail about the order goes: the user's address when it was made."""
+    """Where mail about the order goes: the user's address when it was made. Empty
+    once the user was deleted, like all that is personal in an order.
+    """
     status: Global___Order.Status.ValueType
     """Where the order stands."""
     tax_included: _builtins.bool
@@ -191,7 +193,7 @@ class Order(_message.Message):
 
     @_builtins.property
     def shipping_address(self) -> _postal_address_pb2.PostalAddress:
-        """Where it is sent."""
+        """Where it is sent; only the country is left once the user was deleted."""
 
     @_builtins.property
     def tracking(self) -> Global___Order.Tracking:

@@ -155,7 +155,8 @@ class UserServiceServicer:
 
     def DeleteUser(self, request, context):
         """Erases a user: personal fields are overwritten, addresses removed, sessions
-        ended. The id stays, so that orders keep their key. There is no way back.
+        ended. The id stays, so that orders keep their key; what is personal in them
+        goes too, and the cart, moments later. There is no way back.
         Other people who are STAFF or ADMIN are deleted by an ADMIN alone.
 
         Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH, SESSION_ENDED, ROLE_REQUIRED,

@@ -47,7 +47,8 @@ class UserServiceStub:
     """
     DeleteUser: _aio.UnaryUnaryMultiCallable[_users_pb2.DeleteUserRequest, _empty_pb2.Empty]
     """Erases a user: personal fields are overwritten, addresses removed, sessions
-    ended. The id stays, so that orders keep their key. There is no way back.
+    ended. The id stays, so that orders keep their key; what is personal in them
+    goes too, and the cart, moments later. There is no way back.
     Other people who are STAFF or ADMIN are deleted by an ADMIN alone.
 
     Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH, SESSION_ENDED, ROLE_REQUIRED,
@@ -161,7 +162,8 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_users_pb2.DeleteUserRequest, _abc.Awaitable[_empty_pb2.Empty]],
     ) -> _abc.Awaitable[_empty_pb2.Empty]:
         """Erases a user: personal fields are overwritten, addresses removed, sessions
-        ended. The id stays, so that orders keep their key. There is no way back.
+        ended. The id stays, so that orders keep their key; what is personal in them
+        goes too, and the cart, moments later. There is no way back.
         Other people who are STAFF or ADMIN are deleted by an ADMIN alone.
 
         Reasons: RESOURCE_NOT_FOUND, ETAG_MISMATCH, SESSION_ENDED, ROLE_REQUIRED,
