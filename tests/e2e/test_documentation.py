@@ -33,12 +33,13 @@ if (!answer) return null;
 const text = answer.querySelector(".highlight-code")?.textContent ?? "";
 return [answer.querySelector(".response-col_status").textContent, text];
 """
-_CHOOSE = """
-const choice = document.querySelector(`${arguments[0]} .examples-select-element`);
-if (!choice) return false;
-const set = Object.getOwnPropertyDescriptor(HTMLSelectElement.prototype, "value").set;
-set.call(choice, arguments[1]);
-choice.dispatchEvent(new Event("change", {bubbles: true}));
+# As a person would, but at once: at each key the page looks at the whole body.
+_FILL = """
+const [selector, value] = arguments, field = document.querySelector(selector);
+if (!field) return false;
+const set = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(field), "value").set;
+set.call(field, value);
+for (const name of ["input", "change"]) field.dispatchEvent(new Event(name, {bubbles: true}));
 return true;
 """
 
@@ -73,9 +74,10 @@ class Documentation:
         self.browser.run(_OPEN, tag, name)
         self.browser.wait("return document.querySelector(`${arguments[0]} button.execute`)", place)
         if example:
-            assert self.browser.run(_CHOOSE, place, example)
+            assert self.browser.run(_FILL, f"{place} .examples-select-element", example)
         if body is not None:
-            self.browser.type(f"{place} textarea.body-param__text", json.dumps(body))
+            field = f"{place} textarea.body-param__text"
+            assert self.browser.run(_FILL, field, json.dumps(body))
         assert self.browser.run(_EXECUTE, place)
         status, text = self.browser.wait(_ANSWER, place)
         return status, json.loads(text[text.index("{") : text.rindex("}") + 1])

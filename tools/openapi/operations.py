@@ -19,7 +19,7 @@ Schema = dict[str, Any]
 _WEBHOOK = "google.api.HttpBody"
 _CARTS = "shop.cart.v1.CartService"
 # Reads whose answers have an etag that they can be asked about again.
-_CONDITIONAL = {"GetProduct", "ListProducts"}
+_CONDITIONAL = {"GetProduct", "ListProducts", "GetCategory", "ListCategories", "GetJwks"}
 _HTTP_ETAG = {"$ref": "#/components/headers/ETag"}
 
 
