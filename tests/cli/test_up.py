@@ -261,6 +261,21 @@ class TestCommandsBesideIt:
         assert made.returncode == 1
         assert reason in made.stderr
 
+    def test_doctor_finds_it_well(self, shop: Running) -> None:
+        found = run("doctor", "--data", str(shop.data))
+        assert found.returncode == 0, found.stdout
+        for name in SERVICES:
+            assert f"{name} at {shop.ready['services'][name]} is ready" in found.stdout
+        assert "the edge at" in found.stdout
+        assert "migrated" in found.stdout
+
+    def test_top_shows_every_process(self, shop: Running) -> None:
+        shown = run("top", "--json", "--seconds", "0.1", "--data", str(shop.data))
+        assert shown.returncode == 0, shown.stderr
+        told = json.loads(shown.stdout)
+        assert set(told["processes"]) == set(SERVICES)
+        assert told["away"] == []
+
     def test_seed_adds_products_that_can_be_found(self, shop: Running) -> None:
         before = len(shop.get("/api/products/?page_size=1000").json()["products"])
         for _ in range(2):

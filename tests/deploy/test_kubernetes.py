@@ -273,6 +273,15 @@ def test_nobody_reaches_anybody_unless_a_policy_says_so() -> None:
     assert nobody == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
 
 
+def test_payments_reach_the_same_services_when_stripe_is_a_sandbox() -> None:
+    """The overlay repeats the list, which kustomize would replace."""
+    base = of_base("NetworkPolicy", "payment")["spec"]["egress"]
+    patches = documents(KUBERNETES / "overlays" / "development" / "stripe-is-here.yaml")
+    (patch,) = (one for one in patches if one["kind"] == "NetworkPolicy")
+    stripe = {"ports": [{"port": 443}]}
+    assert [rule for rule in base if rule != stripe] == patch["spec"]["egress"][:-1]
+
+
 def test_the_edge_reckons_with_as_many_pods_as_there_can_be() -> None:
     for document in OF_BASE:
         if document["kind"] == "HorizontalPodAutoscaler":
