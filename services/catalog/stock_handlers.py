@@ -21,6 +21,7 @@ from services.kit import call, pages
 from services.kit.db import Database, Row, Transaction
 from services.kit.errors import ServiceError
 from shop.catalog.v1 import catalog_pb2, catalog_pb2_grpc, stock_pb2, stock_pb2_grpc
+from shop.errors.v1 import reason_pb2
 
 DEFAULT_TTL = timedelta(minutes=15)
 SHORT = Counter(
@@ -141,10 +142,12 @@ async def _reserve(tx: Transaction, request: stock_pb2.ReserveStockRequest) -> R
     )
     try:
         lines = _offered(request, offers)
-    except ServiceError:
+    except ServiceError as error:
         # What is reserved already may be all there was, or no longer for sale.
         before = await reservation_store.find(tx, order_id)
         if before is None:
+            if error.reason == reason_pb2.REASON_OUT_OF_STOCK:
+                SHORT.labels("offered").inc()
             raise
         return before
     ttl = request.ttl.ToTimedelta() if request.HasField("ttl") else DEFAULT_TTL
@@ -163,6 +166,5 @@ def _offered(request: stock_pb2.ReserveStockRequest, offers: list[Row]) -> list[
         Line(offer["id"], line.quantity, stock_messages.snapshot(offer).SerializeToString())
         for line, offer in zip(request.lines, chosen, strict=True)
     ]
-    with SHORT.labels("offered").count_exceptions(ServiceError):
-        stock_rules.check_offered(lines, offers)
+    stock_rules.check_offered(lines, offers)
     return lines
