@@ -69,6 +69,17 @@ def settle(file: JsonOption = None) -> None:
     write_json({name: asdict(one) for name, one in times.items()}, file)
 
 
+@app.command("edge")
+def measure_edge(file: JsonOption = None) -> None:
+    """REST reads with each feature of the edge on and off, and gRPC beside them. Two minutes."""
+    from dataclasses import asdict
+
+    from bench import edge
+
+    shown = asyncio.run(edge.run(Console()))
+    write_json({name: asdict(one) for name, one in shown.items()}, file)
+
+
 @app.command("growth")
 def grow(
     parts: Annotated[

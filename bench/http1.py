@@ -44,7 +44,7 @@ class RestLane(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._unread += data
         head, found, rest = self._unread.partition(b"\r\n\r\n")
-        if not found or len(rest) < _length(head):
+        if not found or not _is_whole(head, rest):
             return
         self._unread = b""
         expected, self._expected = self._expected, None
@@ -67,9 +67,11 @@ def keyed(request: bytes) -> bytes:
     return request.replace(b"\r\n", b"\r\nidempotency-key: " + KEY + b"\r\n", 1)
 
 
-def _length(head: bytes) -> int:
-    """The content-length that an answer's head gives; all that is measured here give one."""
+def _is_whole(head: bytes, body: bytes) -> bool:
+    """Whether all of the body has come; what is compressed comes in chunks (RFC 9112, 7.1)."""
     for line in head.lower().split(b"\r\n"):
         if line.startswith(b"content-length:"):
-            return int(line[15:])
-    raise ValueError("the answer has no content-length")
+            return len(body) >= int(line[15:])
+        if line == b"transfer-encoding: chunked":
+            return body.endswith(b"\r\n0\r\n\r\n")
+    raise ValueError("the answer does not say where it ends")

@@ -25,6 +25,7 @@ from pathlib import Path
 import jinja2
 
 from cli import web
+from cli.edge_options import CAUTIOUS, EdgeOptions
 from cli.programs import StartError
 from cli.refusals import refusals
 from cli.rpcs import Rpc, public_rpcs
@@ -46,6 +47,41 @@ ARGUMENTS = (
     "warning",
     "--file-flush-interval-msec",
     "200",
+)
+
+# What scripts in web pages may send, and what they may read, beside what is always theirs.
+_REQUEST_HEADERS = (
+    "authorization",
+    "content-type",
+    "grpc-timeout",
+    "idempotency-key",
+    "if-match",
+    "if-none-match",
+    "x-cart-token",
+    "x-grpc-web",
+    "x-user-agent",
+)
+_ANSWER_HEADERS = (
+    "etag",
+    "grpc-message",
+    "grpc-status",
+    "grpc-status-details-bin",
+    "location",
+    "retry-after",
+    "www-authenticate",
+    "x-request-id",
+)
+# An answer of the API is data: nothing to run, to frame, or to guess the type of.
+_SECURITY_HEADERS = {
+    "x-content-type-options": "nosniff",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "referrer-policy": "no-referrer",
+}
+_OVER_TLS = {"strict-transport-security": "max-age=31536000"}
+# What is a text, and not a stream of them.
+_COMPRESSIBLE = (
+    r"(?:application/(?:json|javascript|yaml|vnd\.oai\.openapi)|image/svg\+xml"
+    r"|text/(?:html|css|javascript|plain|yaml))(?: *;.*)?"
 )
 
 _ACTIVE = r"/stats?filter=^http\.edge\.downstream_rq_active$"
@@ -73,15 +109,23 @@ class Edge:
     watch: Address | None = None
     replicas: int = 1
     web: Path | None = None
+    options: EdgeOptions = CAUTIOUS
 
     @classmethod
-    def of(cls, topology: Topology, *, issuer: str = "shop", web: Path | None = None) -> Edge:
+    def of(
+        cls,
+        topology: Topology,
+        options: EdgeOptions,
+        *,
+        issuer: str = "shop",
+        web: Path | None = None,
+    ) -> Edge:
         """The edge of a shop on one machine."""
         services = {name: (address,) for name, address in topology.services.items()}
-        return cls(topology.edge, topology.admin, services, issuer, web=web)
+        return cls(topology.edge, topology.admin, services, issuer, web=web, options=options)
 
     @classmethod
-    def compose(cls) -> Edge:
+    def compose(cls, options: EdgeOptions = CAUTIOUS) -> Edge:
         """The edge of docker-compose and Kubernetes, where services are found by their names."""
         ports = {name: DEFAULT_PORT + i for i, name in enumerate(ALL_SERVICES, start=1)}
         return cls(
@@ -92,6 +136,7 @@ class Edge:
             replicas=10,
             descriptors=DESCRIPTORS.relative_to(ROOT),
             web=Path("public"),
+            options=options,
         )
 
     @property
@@ -113,12 +158,17 @@ def render(edge: Edge) -> str:
     )
     return environment.from_string(TEMPLATE.read_text()).render(
         edge=edge,
+        options=edge.options,
         rpcs=rpcs,
         grpc_services=list(dict.fromkeys(rpc.grpc_service for rpc in rpcs)),
         bound_twice=_bound_twice(rpcs),
-        refusals=refusals(rpcs),
+        refusals=refusals(rpcs, edge.options.strict_rate),
         pages=web.pages(),
         discovery=_discovery,
+        request_headers=_REQUEST_HEADERS,
+        answer_headers=_ANSWER_HEADERS,
+        security_headers=_SECURITY_HEADERS | (_OVER_TLS if edge.options.tls else {}),
+        compressible=_COMPRESSIBLE,
         json=json.dumps,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
+import os
 import re
 import signal
 from collections.abc import Coroutine
@@ -236,6 +237,18 @@ def reconcile(data: DataOption = DEFAULT_DATA) -> None:
 
     if not run(reconciliation.reconcile(data)):
         raise typer.Exit(1)
+
+
+@app.command()
+def edge() -> None:
+    """Print Envoy's configuration for containers, as the SHOP_… variables want it."""
+    from cli import edge as edges
+    from cli.edge_options import EdgeOptions
+
+    async def render() -> str:
+        return edges.render(edges.Edge.compose(EdgeOptions.of(os.environ)))
+
+    typer.echo(run(render()))
 
 
 @app.command()

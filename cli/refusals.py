@@ -3,14 +3,14 @@
 Envoy refuses calls that never reach a service: no such method, a body too large, no valid token, a
 service that is down. Each refusal is recognized by what Envoy notes about its own answer (the
 response code details) and becomes a `google.rpc.Status` with a reason of
-`shop/errors/v1/reason.proto`, as JSON or, for a native gRPC call, as its trailers.
+`shop/errors/v1/reason.proto`: as JSON or, for a call of gRPC or gRPC-Web, as its trailers.
 """
 
 from __future__ import annotations
 
 import base64
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from typing import Any, Literal
 from google.protobuf import any_pb2, json_format
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
+from cli.edge_options import Rate
 from cli.rpcs import Rpc
 from shop.errors.v1 import reason_pb2
 
@@ -25,8 +26,9 @@ from shop.errors.v1 import reason_pb2
 _BEGAN_AS_REST = "'x-envoy-original-path' in request.headers"
 _IS_GRPC = "request.headers['content-type'].matches('^application/grpc([+;].*)?$')"
 _NATIVE = f"('content-type' in request.headers && {_IS_GRPC} && !({_BEGAN_AS_REST}))"
-# How long a client should wait before it tries again what did not work this time.
-_RETRY_AFTER = timedelta(seconds=1)
+# The edge's own note of what the content type was before grpc_web changed it.
+_CAME_AS = "request.headers['x-shop-came-as']"
+_WEB = f"('x-shop-came-as' in request.headers && {_CAME_AS}.startsWith('application/grpc-web'))"
 # Placeholder of Envoy's formatter. The transcoder's text names what it could not read in the
 # client's own input; no other text of Envoy's leaves the edge.
 _TRANSCODER_TEXT = "%LOCAL_REPLY_BODY%"
@@ -38,7 +40,8 @@ class Refusal:
 
     `when` is a CEL expression over the answer it would give, `calls` says to which calls it
     applies. `paths` is a regular expression for those it is about; it is not part of `when` because
-    Envoy bounds regular expressions in CEL. `http` is the status of a REST answer, 0 for Envoy's.
+    Envoy bounds regular expressions in CEL. `http` is the status of a REST answer, 0 for Envoy's;
+    `retry` is how many seconds a client should wait, 0 where waiting does not help.
     """
 
     when: str
@@ -47,7 +50,7 @@ class Refusal:
     reason: reason_pb2.Reason.ValueType
     message: str
     headers: Mapping[str, str] = field(default_factory=dict)
-    retry: bool = False
+    retry: int = 0
     calls: Literal["any", "rest", "native"] = "any"
     paths: str = ""
 
@@ -55,6 +58,14 @@ class Refusal:
     def native(self) -> str:
         """CEL expression for when it is the answer to a native gRPC call; empty for never."""
         return "" if self.calls == "rest" else f"{_NATIVE} && {self.when}"
+
+    @property
+    def web(self) -> str:
+        """CEL expression for when it is the answer to a gRPC-Web call, which is looked at first;
+        empty for never.
+        """
+        rest = self.calls == "rest" or self.message == _TRANSCODER_TEXT
+        return "" if rest else f"{_WEB} && {self.when}"
 
     @property
     def rest(self) -> str:
@@ -73,7 +84,7 @@ class Refusal:
         status = status_pb2.Status(code=self.code, message=self.message, details=[_packed(info)])
         if self.retry:
             retry = error_details_pb2.RetryInfo()
-            retry.retry_delay.FromTimedelta(_RETRY_AFTER)
+            retry.retry_delay.FromTimedelta(timedelta(seconds=self.retry))
             status.details.append(_packed(retry))
         return status
 
@@ -85,7 +96,7 @@ class Refusal:
     @property
     def rest_headers(self) -> dict[str, str]:
         """Headers of the answer to a REST call."""
-        wait = {"retry-after": str(int(_RETRY_AFTER.total_seconds()))} if self.retry else {}
+        wait = {"retry-after": str(self.retry)} if self.retry else {}
         return {**self.headers, **wait}
 
     @property
@@ -99,10 +110,20 @@ class Refusal:
             "grpc-status-details-bin": details,
         }
 
+    @property
+    def web_headers(self) -> dict[str, str]:
+        """The whole answer to a gRPC-Web call: for one without a body, trailers are headers."""
+        return {
+            **self.native_headers,
+            "content-type": "application/grpc",  # grpc_web makes it what the client asked for
+            "grpc-message": self.message,
+        }
 
-def refusals(rpcs: Iterable[Rpc]) -> list[Refusal]:
+
+def refusals(rpcs: Sequence[Rpc], strict_rate: Rate | None = None) -> list[Refusal]:
     """All of them for an edge that serves `rpcs`; the first that applies is the answer."""
-    return [*_TOKEN, *_wrong_verbs(rpcs), *_REQUEST, *_SERVER]
+    limits = _too_often(rpcs, strict_rate)
+    return [*_TOKEN, *limits, *_wrong_verbs(rpcs), *_REQUEST, *_SERVER]
 
 
 def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo) -> any_pb2.Any:
@@ -144,7 +165,7 @@ _TOKEN = (
         code=code_pb2.UNAVAILABLE,
         reason=reason_pb2.REASON_DEPENDENCY_UNAVAILABLE,
         message="Access tokens cannot be checked at the moment: try again shortly.",
-        retry=True,
+        retry=1,
     ),
     Refusal(
         when=_JWT_FILTER,
@@ -155,6 +176,23 @@ _TOKEN = (
         headers=_challenge("invalid_token", "The access token is not valid here"),
     ),
 )
+
+
+def _too_often(rpcs: Iterable[Rpc], strict_rate: Rate | None) -> Iterator[Refusal]:
+    """What the limits per address refuse. Behind the transcoder, paths are those of methods."""
+    limited = "response.code_details == 'local_rate_limited'"
+    paths = "|".join(rpc.path for rpc in rpcs if rpc.strictly_limited)
+    waits = {"": 1} if strict_rate is None else {paths: strict_rate.wait, "": 1}
+    for where, seconds in waits.items():
+        yield Refusal(
+            when=limited,
+            paths=where,
+            http=429,
+            code=code_pb2.RESOURCE_EXHAUSTED,
+            reason=reason_pb2.REASON_RATE_LIMITED,
+            message="Too many calls from this address: slow down.",
+            retry=seconds,
+        )
 
 
 def _wrong_verbs(rpcs: Iterable[Rpc]) -> Iterator[Refusal]:
@@ -239,7 +277,7 @@ _SERVER = (
         code=code_pb2.RESOURCE_EXHAUSTED,
         reason=reason_pb2.REASON_OVERLOADED,
         message="The shop is busy: try again shortly.",
-        retry=True,
+        retry=1,
     ),
     Refusal(
         when="response.code == 503",
@@ -247,7 +285,7 @@ _SERVER = (
         code=code_pb2.UNAVAILABLE,
         reason=reason_pb2.REASON_DEPENDENCY_UNAVAILABLE,
         message="The service does not answer: try again shortly.",
-        retry=True,
+        retry=1,
     ),
     Refusal(
         when="response.code == 504",

@@ -48,6 +48,7 @@ class Rpc:
     grpc_service: str
     service: str  # which of ours serves it: users, catalog …
     credentials: Credentials
+    strictly_limited: bool
     streams: bool
     bindings: tuple[Binding, ...]
 
@@ -104,6 +105,7 @@ def _rpc(service: str, grpc_service: str, method: descriptor_pb2.MethodDescripto
         grpc_service=grpc_service,
         service=service,
         credentials=credentials,
+        strictly_limited=options[access_pb2.strictly_limited],
         streams=method.server_streaming or method.client_streaming,
         bindings=tuple(_bindings(name, options[annotations_pb2.http])),
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cli import edge, web
 from cli.data_folder import DataFolder, write_secret
+from cli.edge_options import LENIENT, EdgeOptions
 from cli.probes import http_status, is_serving
 from cli.programs import Program, StartError
 from cli.topology import ALL_SERVICES, Topology
@@ -56,7 +57,7 @@ def service_environment(
     others = tuple(f"SHOP_{name.upper()}_" for name in ALL_SERVICES if name != service)
     defaults = {
         "SHOP_LOG_FORMAT": "pretty",
-        "SHOP_PUBLIC_URL": f"http://{topology.edge}",
+        "SHOP_PUBLIC_URL": public_url(topology, environment),
         "PYTHONUNBUFFERED": "1",
     }
     if "SHOP_SERVICE_SECRET" not in environment:
@@ -149,10 +150,25 @@ def stripe_program(
     )
 
 
+def edge_options(environment: Mapping[str, str]) -> EdgeOptions:
+    """What was chosen about the edge. Raises StartError for what cannot be understood."""
+    return EdgeOptions.of(environment, LENIENT)
+
+
+def public_url(topology: Topology, environment: Mapping[str, str]) -> str:
+    """Where clients find the edge. From this machine it also answers without TLS."""
+    scheme = "http" if edge_options(environment).tls is None else "https"
+    return f"{scheme}://{topology.edge}"
+
+
 def edge_program(topology: Topology, folder: DataFolder, environment: Mapping[str, str]) -> Program:
     """Envoy, with its configuration and the pages it serves written to the data folder."""
-    issuer = environment.get("SHOP_ISSUER", "shop")
-    here = edge.Edge.of(topology, issuer=issuer, web=folder.web.absolute())
+    here = edge.Edge.of(
+        topology,
+        edge_options(environment),
+        issuer=environment.get("SHOP_ISSUER", "shop"),
+        web=folder.web.absolute(),
+    )
     web.build(folder.web, environment)
     write_secret(folder.envoy, edge.render(here))
 

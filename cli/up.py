@@ -21,7 +21,14 @@ from cli.data_folder import Admin, DataFolder, write_secret
 from cli.database import Databases, databases_from, databases_of, ensure_database, without_password
 from cli.output import Output
 from cli.postgres import Cluster
-from cli.services import edge_program, service_program, stripe_program, uses_stripe
+from cli.services import (
+    edge_options,
+    edge_program,
+    public_url,
+    service_program,
+    stripe_program,
+    uses_stripe,
+)
 from cli.supervisor import Supervisor
 from cli.topology import SERVICES, allocate
 
@@ -70,6 +77,7 @@ class Shop:
     async def start(self) -> None:
         """Start everything and say so, when everything answers. Raises StartError."""
         folder, topology, supervisor = self._folder, self.topology, self._supervisor
+        edge_options(os.environ)  # what it cannot understand is better said at once
         folder.prepare()
         databases = databases_from(os.environ)
         wants_demo = self._wants_demo(embedded=databases is None)
@@ -130,7 +138,7 @@ class Shop:
 
     def _announce(self, databases: Databases, admin: Admin | None) -> None:
         topology = self.topology
-        url = f"http://{topology.edge}"
+        url = public_url(topology, os.environ)
         rows = [("REST and gRPC", url)]
         rows += [(f"{name}, gRPC", str(address)) for name, address in topology.services.items()]
         rows.append(("Envoy's admin page", f"http://{topology.admin}"))

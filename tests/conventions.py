@@ -28,6 +28,11 @@ def every_method_says_who_may_call(contract: Contract) -> Iterator[str]:
             yield f"{method.name} has no access option"
         if method.ignores_credentials and method.access != access_pb2.ACCESS_PUBLIC:
             yield f"{method.name} ignores credentials, but is not public"
+        if method.strictly_limited and method.access != access_pb2.ACCESS_PUBLIC:
+            yield f"{method.name} is strictly limited, but is not public"
+        reads = {verb for verb, _, _ in method.bindings()} == {"get"}
+        if method.cacheable and not (reads and method.access == access_pb2.ACCESS_PUBLIC):
+            yield f"{method.name} is cacheable, but no public read"
 
 
 def services_are_either_public_or_internal(contract: Contract) -> Iterator[str]:

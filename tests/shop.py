@@ -21,6 +21,9 @@ from typing import Any
 SHOP = Path(sys.executable).with_name("shop")
 ROOT = Path(__file__).resolve().parent.parent
 
+# All callers of a test have one address.
+UNLIMITED = {"SHOP_RATE_LIMIT": "off", "SHOP_SIGN_IN_RATE_LIMIT": "off"}
+
 # Not a preexec_fn: a fork of a process in which gRPC runs does not live to the exec.
 _DIE_WITH_PARENT = """
 import ctypes, os, signal, sys
@@ -82,7 +85,7 @@ class ShopUp:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=surroundings | {"SHOP_LOG_FORMAT": "json"} | environment,
+                env=surroundings | UNLIMITED | {"SHOP_LOG_FORMAT": "json"} | environment,
                 cwd=folder,
             )
 

@@ -30,6 +30,8 @@ OURS = contract.load(contract.DESCRIPTORS.read_bytes())
 COMPLAINTS = [
     (conventions.every_method_says_who_may_call, "BadService.NoAccess has no access option"),
     (conventions.every_method_says_who_may_call, "OnlyPut ignores credentials, but is not public"),
+    (conventions.every_method_says_who_may_call, "OnlyPut is strictly limited, but is not public"),
+    (conventions.every_method_says_who_may_call, "OnlyPut is cacheable, but no public read"),
     (conventions.services_are_either_public_or_internal, "BadService.Slash is for clients"),
     (conventions.services_are_either_public_or_internal, "BadService.Internal has a REST path"),
     (conventions.rest_paths_are_well_formed, "/api/things/ is no plain path"),

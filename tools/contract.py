@@ -59,6 +59,16 @@ class Method:
         """Whether it does not look at access tokens."""
         return self.proto.options.Extensions[access_pb2.ignores_credentials]
 
+    @property
+    def strictly_limited(self) -> bool:
+        """Whether the edge limits its calls more than others."""
+        return self.proto.options.Extensions[access_pb2.strictly_limited]
+
+    @property
+    def cacheable(self) -> bool:
+        """Whether web caches may keep its answers."""
+        return self.proto.options.Extensions[access_pb2.cacheable]
+
     def bindings(self) -> Iterator[tuple[str, str, str]]:
         """HTTP verb, path template and body selector of each REST binding."""
         if not self.proto.options.HasExtension(annotations_pb2.http):

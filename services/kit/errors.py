@@ -67,6 +67,8 @@ class ServiceError(Exception):
         self.violations = [FieldViolation(*each) for each in _fitting(violations)]
         self.preconditions = [PreconditionViolation(*each) for each in _fitting(preconditions)]
         self.retry_after = retry_after
+        # For REST, where HTTP has a better word than the one that all such codes have.
+        self.http_code = 0
 
     def status(self) -> status_pb2.Status:
         """The error as `google.rpc.Status`, with its details packed."""

@@ -12,13 +12,19 @@ def etag(row: Any) -> str:
     return f"v{row['version']}"
 
 
-def check_etag(given: str, row: Any) -> None:
-    """Raise ABORTED when the client's etag is not the row's; an empty one fits any row.
+def opaque(given: str) -> str:
+    """The etag in what a client sends: a field of a request, or an HTTP header.
 
-    The quotes and the weak mark of an HTTP `If-Match` value (RFC 9110, 8.8.3) are accepted.
+    A header has quotes, may be weak (RFC 9110, 8.8.3), and says behind a hyphen which answer it
+    came with (`kit.conditional`).
     """
+    return given.removeprefix("W/").strip('"').partition("-")[0]
+
+
+def check_etag(given: str, row: Any) -> None:
+    """Raise ABORTED when the client's etag is not the row's; an empty one fits any row."""
     if not given or given == "*":
         return
     current = etag(row)
-    if given.removeprefix("W/").strip('"') != current:
+    if opaque(given) != current:
         raise errors.etag_mismatch(current)

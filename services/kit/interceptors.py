@@ -1,6 +1,6 @@
 """What happens around every method, from the outside in.
 
-observe, answer, limit, authenticate, validate, idempotent, retry.
+observe, answer, limit, authenticate, validate, conditional, idempotent, retry.
 
 Each layer is a function from a method and its handler to a handler. They are put around a handler
 once, when it is registered (`kit.server`), and not looked up per call: an interceptor of grpc.aio
@@ -29,6 +29,7 @@ from services.kit import (
     validation,
 )
 from services.kit.auth import SERVICE_HEADER, Authenticator
+from services.kit.conditional import HTTP_CODE, conditional
 from services.kit.deadlines import Deadlines
 from services.kit.errors import ServiceError
 from services.kit.ids import request_id
@@ -63,6 +64,7 @@ def stack(
         limit(concurrent_rpcs),
         authenticate(auth),
         validate(refuse_card_numbers=refuse_card_numbers),
+        conditional,
         idempotent(secret),
         retry,
     ]
@@ -134,7 +136,7 @@ def answer(method: Method, handler: Handler) -> Handler:
             await _refuse(context, failures.refusal(exception))
         location = call.current().location
         if location:
-            await context.send_initial_metadata((("x-http-code", "201"), ("location", location)))
+            await context.send_initial_metadata(((HTTP_CODE, "201"), ("location", location)))
         return result
 
     return answered
@@ -147,6 +149,8 @@ async def _refuse(context: Any, error: ServiceError) -> NoReturn:
     ]
     if error.code is grpc.StatusCode.UNAUTHENTICATED:  # a 401 has to say it (RFC 9110, 15.5.2)
         metadata.append(("www-authenticate", 'Bearer realm="shop"'))
+    if error.http_code:
+        metadata.append((HTTP_CODE, str(error.http_code)))
     await context.abort(error.code, error.message, tuple(metadata))
     raise AssertionError("abort always raises")
 

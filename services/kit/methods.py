@@ -31,6 +31,7 @@ class Method:
     request: type[Message]
     answer: type[Message]
     streams: bool = False
+    cacheable: bool = False
 
     @classmethod
     def of(cls, descriptor: MethodDescriptor) -> Method:
@@ -45,6 +46,7 @@ class Method:
             request=GetMessageClass(descriptor.input_type),
             answer=GetMessageClass(descriptor.output_type),
             streams=descriptor.server_streaming,
+            cacheable=options[access_pb2.cacheable],
         )
 
     @property

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import re
 import struct
 import time
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ from tests.e2e.asks import CONTRACT, INTERNAL, LET_IN, PUBLIC, REQUESTS, ask_grp
 from tests.refusals import refused
 from tests.running import refused as grpc_refused
 from tests.shop import Process
-from tests.visitors import Person, Shop, Visitor
+from tests.visitors import Person, Shop, Visitor, answered
 
 # Everybody who is let in does this with what is their own: not even staff fills somebody's cart.
 OWN = {
@@ -34,6 +35,7 @@ OWN = {
     "shop.cart.v1.CartService.RemoveItem",
     "shop.payment.v1.PaymentService.ProcessPayment",
 }
+OF_A_USER = [m for m in PUBLIC if re.match(r"/api/users/\{", next(m.bindings())[1])]
 CALLERS = ("nobody", "service", "stranger", "owner", "staff", "admin")
 # After these there is no owner any more, or no session of the caller's.
 USED_UP = {"shop.users.v1.UserService.DeleteUser", "shop.users.v1.AuthService.Logout"}
@@ -107,6 +109,114 @@ class TestMatrix:
             reason = await ask_grpc(shop.channel, method, fields, metadata)
             assert reason == (expected(method, who) or LET_IN.get(method.name, "")), who
 
+    @pytest.mark.parametrize("method", PUBLIC, ids=lambda method: method.proto.name)
+    async def test_at_the_service_itself(self, shop: Shop, method: Method) -> None:
+        """Nothing hangs on the edge: whoever reaches a service meets the same rules."""
+        stranger, owner = await shop.sign_up(), await shop.sign_up()
+        fields = await REQUESTS[method.name](shop, owner)
+        used = False
+        async with grpc.aio.insecure_channel(address_of(shop, method)) as channel:
+            for who in CALLERS:
+                reason = expected(method, who)
+                if used and not reason:
+                    if method.name in USED_UP:
+                        stranger, owner = await shop.sign_up(), await shop.sign_up()
+                    fields = await REQUESTS[method.name](shop, owner)
+                calling = await caller(shop, method, who, stranger, owner)
+                metadata = {"authorization": f"Bearer {calling.token}"} if calling.token else {}
+                if who == "service":
+                    metadata[SERVICE_HEADER] = credential(shop)
+                asked = await ask_grpc(channel, method, fields, metadata)
+                assert asked == (reason or LET_IN.get(method.name, "")), who
+                used = used or not reason  # who is refused leaves everything as it is
+
+
+class TestMe:
+    """`me` is whoever calls, wherever a path has a user's id."""
+
+    @pytest.mark.parametrize("method", OF_A_USER, ids=lambda method: method.proto.name)
+    async def test_is_the_caller_and_nobody_else(self, shop: Shop, method: Method) -> None:
+        binding = next(method.bindings())
+        variable = "user_id" if "{user_id}" in binding[1] else "id"
+        part = variable == "user_id" and "{id}" in binding[1]
+        for who in ("nobody", "stranger", "staff", "owner"):
+            owner = await shop.sign_up()
+            made = await REQUESTS[method.name](shop, owner)
+            calling: Visitor = {
+                "nobody": shop.nobody,
+                "stranger": await shop.sign_up(),
+                "staff": await shop.sign_up("STAFF"),
+                "owner": owner,
+            }[who]
+            answer = await ask_rest(calling, binding, made | {variable: "me"}, slash="/")
+            reason = "" if method.access == access_pb2.ACCESS_OWNER else by_access(method, who)
+            if who == "nobody":
+                reason = "TOKEN_MISSING"
+            elif part and who != "owner":  # what is asked for is not one of theirs
+                reason = reason or "RESOURCE_NOT_FOUND"
+            reason = reason or LET_IN.get(method.name, "")
+            if reason:
+                refused(answer, reason)
+            else:
+                assert answer.status_code in (200, 201), (who, answer.text)
+                told = answer.json()
+                if isinstance(calling, Person) and method.response.endswith(".User"):
+                    assert told["id"] == calling.id
+
+
+class TestGuests:
+    """A guest's cart belongs to whoever shows its token."""
+
+    @pytest.mark.parametrize("name", ["UpdateItem", "RemoveItem"])
+    async def test_their_items_are_theirs_alone(self, shop: Shop, name: str) -> None:
+        method = next(each for each in PUBLIC if each.proto.name == name)
+        product, other = await shop.new_product(), await shop.new_product()
+        add = {"product_id": product["id"], "quantity": 1}
+        guests = answered(await shop.nobody.post("/api/cart/items/", add))
+        add = {"product_id": other["id"], "quantity": 1}
+        others = answered(await shop.nobody.post("/api/cart/items/", add))
+        ada = await shop.sign_up()
+        fields: dict[str, Any] = {"id": guests["items"][0]["id"]}
+        fields |= {"quantity": 2} if name == "UpdateItem" else {}
+        mine, theirs = guests["cart_token"], others["cart_token"]
+        signed = {"authorization": f"Bearer {ada.token}"}
+        callers: list[tuple[str, dict[str, str]]] = [
+            ("RESOURCE_NOT_FOUND", {}),
+            ("RESOURCE_NOT_FOUND", {"x-cart-token": theirs}),
+            ("RESOURCE_NOT_FOUND", {"x-cart-token": mine[::-1]}),
+            ("RESOURCE_NOT_FOUND", signed),
+            ("RESOURCE_NOT_FOUND", signed | {"x-cart-token": mine}),
+            ("", {"x-cart-token": mine}),
+        ]
+        async with grpc.aio.insecure_channel(address_of(shop, method)) as channel:
+            for reason, metadata in callers[:-1]:
+                for place in (shop.channel, channel):
+                    assert await ask_grpc(place, method, fields, metadata) == reason
+                binding = next(method.bindings())
+                refused(await ask_rest(shop.nobody, binding, fields, headers=metadata), reason)
+            assert await ask_grpc(channel, method, fields, callers[-1][1]) == ""
+
+    async def test_nobody_sees_what_is_in_anothers(self, shop: Shop) -> None:
+        product, ada = await shop.new_product(), await shop.sign_up()
+        add = {"product_id": product["id"], "quantity": 1}
+        token = answered(await shop.nobody.post("/api/cart/items/", add))["cart_token"]
+        for visitor, shown, items in (
+            (shop.nobody, {"x-cart-token": token}, 1),
+            (shop.nobody, {}, 0),
+            (ada, {"x-cart-token": token}, 0),
+            (shop.admin, {"x-cart-token": token}, 0),
+        ):
+            cart = answered(await visitor.call("GET", "/api/cart/", headers=shown))
+            assert len(cart["items"]) == items
+        wrong = {"x-cart-token": token[::-1]}
+        answer = await shop.nobody.call("GET", "/api/cart/", headers=wrong)
+        refused(answer, "RESOURCE_NOT_FOUND")
+
+
+def address_of(shop: Shop, method: Method) -> str:
+    """Where the service of a method listens."""
+    return shop.ready.services[method.service.split(".")[1]]
+
 
 async def caller(shop: Shop, method: Method, who: str, stranger: Person, owner: Person) -> Visitor:
     """One of those who call."""
@@ -164,8 +274,11 @@ class TestInternalMethods:
         now = int(time.time())
         claims = {"iss": "order", "aud": SERVICE_AUDIENCE, "iat": now, "exp": now + 60}
         own = secret(shop)
+        ada = await shop.sign_up()
         forged = {
             "no credential": {},
+            "a customer's token": {"authorization": f"Bearer {ada.token}"},
+            "a staff token": {"authorization": f"Bearer {shop.staff.token}"},
             "an administrator's token": {"authorization": f"Bearer {shop.admin.token}"},
             "that token as credential": {SERVICE_HEADER: shop.admin.token},
             "another secret": {SERVICE_HEADER: jwt.encode(claims, own[::-1], "HS256")},
@@ -175,8 +288,7 @@ class TestInternalMethods:
             "for users": {SERVICE_HEADER: jwt.encode(claims | {"aud": "shop"}, own, "HS256")},
             "garbage": {SERVICE_HEADER: "x.y.z"},
         }
-        address = shop.ready.services[method.service.split(".")[1]]
-        async with grpc.aio.insecure_channel(address) as channel:
+        async with grpc.aio.insecure_channel(address_of(shop, method)) as channel:
             for what, metadata in forged.items():
                 reason = await ask_grpc(channel, method, {}, metadata)
                 assert reason == "SERVICE_CREDENTIAL_INVALID", what

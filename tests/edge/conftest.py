@@ -17,10 +17,13 @@ import httpx
 import pytest
 
 from cli import edge
+from cli.edge_options import EdgeOptions
 from cli.topology import LOOPBACK, SERVICES, Address, free_port
 from shop.users.v1 import users_pb2
 from tests.edge.access_tokens import Key, bearer
 from tests.edge.backend import Backend, load_contract
+
+UNLIMITED = EdgeOptions(rate=None, strict_rate=None, access_log="errors")
 
 # Not a preexec_fn: a fork of a process in which gRPC runs does not live to the exec.
 _DIE_WITH_PARENT = """
@@ -93,6 +96,7 @@ async def running(
     start: tuple[str, ...] = SERVICES,
     jwks_cache: float = 60,
     web: Path | None = None,
+    options: EdgeOptions = UNLIMITED,
 ) -> AsyncIterator[Shop]:
     """An edge with routes to all services of today, of which `start` are up, maybe with pages."""
     load_contract()
@@ -104,6 +108,7 @@ async def running(
         jwks_cache=timedelta(seconds=jwks_cache),
         watch=Address(LOOPBACK, free_port()),
         web=web,
+        options=options,
     )
     key = Key.make("key-1")
     backends = {name: Backend() for name in services}

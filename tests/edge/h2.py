@@ -6,8 +6,8 @@ import asyncio
 
 from cli.topology import Address
 
-_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_DATA, _HEADERS, _SETTINGS = 0, 1, 4
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+DATA, HEADERS, RESET, SETTINGS = 0, 1, 3, 4
 _END_STREAM, _END_HEADERS = 1, 4
 # Indexes of the table that every connection begins with (RFC 7541, appendix A).
 _STATUSES = {8: 200, 12: 400, 13: 404, 14: 500}
@@ -26,26 +26,32 @@ def literal(name: bytes, value: bytes) -> bytes:
     return b"\x00" + len(name).to_bytes(1, "big") + name + length + value
 
 
+def request_headers(verb: str, path: str, authority: str, **more: str) -> bytes:
+    """The header block of a request; underscores in names of `more` stand for hyphens."""
+    headers = {":method": verb, ":scheme": "http", ":path": path, ":authority": authority}
+    headers |= {name.replace("_", "-"): value for name, value in more.items()}
+    return b"".join(literal(name.encode(), value.encode()) for name, value in headers.items())
+
+
 async def h2_request(
     address: Address, verb: str, path: str
 ) -> tuple[int | None, bytes, bytes | None]:
     """Status, where it is a common one, body and trailers, still compressed, of the answer."""
     reader, writer = await asyncio.open_connection(address.host, address.port)
-    headers = {":method": verb, ":scheme": "http", ":path": path, ":authority": str(address)}
-    block = b"".join(literal(name.encode(), value.encode()) for name, value in headers.items())
-    writer.write(_PREFACE + frame(_SETTINGS, 0, 0))
-    writer.write(frame(_HEADERS, _END_STREAM | _END_HEADERS, 1, block))
+    block = request_headers(verb, path, str(address))
+    writer.write(PREFACE + frame(SETTINGS, 0, 0))
+    writer.write(frame(HEADERS, _END_STREAM | _END_HEADERS, 1, block))
     status, body, trailers, ended = None, b"", None, False
     async with asyncio.timeout(5):
         while not ended:
             head = await reader.readexactly(9)
             payload = await reader.readexactly(int.from_bytes(head[:3], "big"))
             kind, flags, stream = head[3], head[4], int.from_bytes(head[5:], "big")
-            if stream == 1 and kind == _HEADERS and status is None:
+            if stream == 1 and kind == HEADERS and status is None:
                 status = _STATUSES.get(payload[0] & 0x7F, 0)
-            elif stream == 1 and kind == _HEADERS:
+            elif stream == 1 and kind == HEADERS:
                 trailers = payload
-            elif stream == 1 and kind == _DATA:
+            elif stream == 1 and kind == DATA:
                 body += payload
             ended = stream == 1 and bool(flags & _END_STREAM)
     writer.close()

@@ -59,13 +59,15 @@ def test_the_one_for_compose_is_fresh() -> None:
 class TestRoutes:
     @staticmethod
     def _routes(chosen: edge.Edge) -> list[dict[str, Any]]:
+        """Those that lead somewhere."""
         listener = yaml.safe_load(edge.render(chosen))["static_resources"]["listeners"][0]
         manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
         routes: list[dict[str, Any]] = manager["route_config"]["virtual_hosts"][0]["routes"]
-        return routes
+        somewhere = [route for route in routes if "route" in route]
+        return [route for route in somewhere if route["route"]["cluster"] != "nowhere"]
 
     def test_lead_to_public_methods_and_nowhere_else(self) -> None:
-        routes = [route for route in self._routes(an_edge(*ALL_SERVICES)) if "route" in route]
+        routes = self._routes(an_edge(*ALL_SERVICES))
         public = rpcs.public_rpcs(DESCRIPTORS, ALL_SERVICES)
         assert [route["match"] for route in routes] == [{"path": rpc.path} for rpc in public]
         assert [route["route"]["cluster"] for route in routes] == [rpc.service for rpc in public]
@@ -75,13 +77,22 @@ class TestRoutes:
 
     def test_say_for_each_method_whether_it_needs_a_token(self) -> None:
         for route in self._routes(an_edge(*ALL_SERVICES)):
-            if "route" in route:
-                rule = route["typed_per_filter_config"]["jwt"]
-                assert ("requirement_name" in rule) != ("disabled" in rule)
+            rule = route["typed_per_filter_config"]["jwt"]
+            assert ("requirement_name" in rule) != ("disabled" in rule)
+
+    def test_for_what_strangers_could_guess_with_have_a_limit_of_their_own(self) -> None:
+        routes = self._routes(an_edge(*ALL_SERVICES))
+        limited = {
+            route["match"]["path"].rpartition("/")[2]
+            for route in routes
+            if "limits" in route["typed_per_filter_config"]
+        }
+        reset = {"RequestPasswordReset", "ConfirmPasswordReset", "VerifyEmail"}
+        assert limited == {"Login", "CreateUser", *reset}
 
     def test_exist_for_started_services_only(self) -> None:
         routes = self._routes(an_edge("users"))
-        assert {route["route"]["cluster"] for route in routes if "route" in route} == {"users"}
+        assert {route["route"]["cluster"] for route in routes} == {"users"}
 
 
 class TestContracts:

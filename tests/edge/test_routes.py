@@ -183,9 +183,19 @@ class TestWhatIsNotPublic:
         if path.startswith("/api/"):
             return
         for verb in ("GET", "POST"):
-            for media in ("application/json", "application/grpc-web+proto", "application/proto"):
+            for media in ("application/json", "application/proto"):
                 answer = await shop.rest(verb, path, headers={"content-type": media})
                 assert_refused(answer, 404, 5, "ROUTE_NOT_FOUND")
+        assert shop.users.calls == shop.catalog.calls == []
+
+    @pytest.mark.parametrize("path", _not_public())
+    async def test_cannot_be_reached_by_grpc_web(self, shop: Shop, path: str) -> None:
+        for media in ("application/grpc-web+proto", "application/grpc-web-text"):
+            answer = await shop.rest(
+                "POST", path, headers={**shop.signed_in, "content-type": media}
+            )
+            assert answer.headers["grpc-status"] == "12"
+            assert answer.headers["content-type"].startswith("application/grpc-web")
         assert shop.users.calls == shop.catalog.calls == []
 
     async def test_nor_by_another_host_name(self, shop: Shop) -> None:

@@ -51,6 +51,7 @@ class TestStack:
             "limit",
             "authenticate",
             "validate",
+            "conditional",
             "idempotent",
             "retry",
         ]

@@ -21,9 +21,11 @@ SERVICE = "shop.tests.v1.ThingService"
 # Name, access, further options.
 METHODS: list[tuple[str, Access.ValueType, dict[str, bool]]] = [
     ("GetThing", access_pb2.ACCESS_PUBLIC, {}),
+    ("GetCachedThing", access_pb2.ACCESS_PUBLIC, {"cacheable": True}),
     ("CreateThing", access_pb2.ACCESS_PUBLIC, {}),
     ("SignIn", access_pb2.ACCESS_PUBLIC, {"ignores_credentials": True}),
     ("TouchThing", access_pb2.ACCESS_CUSTOMER, {}),
+    ("PlainThing", access_pb2.ACCESS_CUSTOMER, {}),
     ("OwnThing", access_pb2.ACCESS_OWNER, {}),
     ("StaffThing", access_pb2.ACCESS_STAFF, {}),
     ("AdminThing", access_pb2.ACCESS_ADMIN, {}),
@@ -59,6 +61,10 @@ def _file() -> descriptor_pb2.FileDescriptorProto:
     thing = file.message_type.add(name="Thing")
     _field(thing, "id", _STRING)
     _field(thing, "text", _STRING)
+    _field(thing, "etag", _STRING)
+
+    plain = file.message_type.add(name="PlainThingRequest")
+    _field(plain, "id", _STRING)
 
     update = file.message_type.add(name="UpdateThingRequest")
     _field(update, "id", _STRING)
@@ -79,13 +85,18 @@ def _file() -> descriptor_pb2.FileDescriptorProto:
 
     service = file.service.add(name="ThingService")
     for name, access, further in METHODS:
+        taken = "PlainThingRequest" if name == "PlainThing" else "Thing"
         method = service.method.add(
-            name=name, input_type=".shop.tests.v1.Thing", output_type=".shop.tests.v1.Thing"
+            name=name,
+            input_type=f".shop.tests.v1.{taken}",
+            output_type=".shop.tests.v1.Thing",
         )
         if access != access_pb2.ACCESS_UNSPECIFIED:
             method.options.Extensions[access_pb2.access] = access
         if further.get("ignores_credentials"):
             method.options.Extensions[access_pb2.ignores_credentials] = True
+        if further.get("cacheable"):
+            method.options.Extensions[access_pb2.cacheable] = True
         if further.get("checks_session"):
             method.options.Extensions[access_pb2.checks_session] = True
     return file

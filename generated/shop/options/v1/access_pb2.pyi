@@ -82,6 +82,8 @@ Global___Access: _TypeAlias = Access  # noqa: Y015
 ACCESS_FIELD_NUMBER: _builtins.int
 IGNORES_CREDENTIALS_FIELD_NUMBER: _builtins.int
 CHECKS_SESSION_FIELD_NUMBER: _builtins.int
+STRICTLY_LIMITED_FIELD_NUMBER: _builtins.int
+CACHEABLE_FIELD_NUMBER: _builtins.int
 access: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Access.ValueType]
 """Who may call the method. Required on every method."""
 ignores_credentials: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _builtins.bool]
@@ -93,4 +95,14 @@ checks_session: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.Method
 """The caller's session is looked up for each call instead of trusting the
 access token until it expires: a sign-out, password change, disabling or
 deletion of the user takes effect at once.
+"""
+strictly_limited: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _builtins.bool]
+"""Calls of one address are limited at the edge far more strictly than those
+of other methods: strangers could guess passwords or tokens with it, have
+mail sent, or make the shop hash passwords. Only for ACCESS_PUBLIC methods.
+"""
+cacheable: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _builtins.bool]
+"""Everybody who sends no token gets the same answer, and web caches may keep
+it for some seconds. REST answers carry an `etag` header, and answer 304
+where `if-none-match` names it. Only for ACCESS_PUBLIC methods that read.
 """

@@ -1,0 +1,103 @@
+"""Conditional calls (RFC 9110, section 13): 304 for what a client has, `if-match` for changes.
+
+A read that the contract calls cacheable answers REST clients with an `etag` header. It names what
+was answered, and begins with the resource's own etag where there is one: a product's etag does not
+change with its stock, what is answered does. So the same header serves `if-none-match`, which looks
+at all of it, and `if-match`, which looks at the beginning, as does the field `etag` of a request.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Any
+
+from google.protobuf.message import Message
+
+from services.kit import call, errors
+from services.kit.etags import opaque
+from services.kit.methods import Handler, Method
+from shop.errors.v1 import reason_pb2
+
+# Set by the edge's transcoder, which takes it from clients: the call came as REST.
+CAME_AS_REST = "x-envoy-original-path"
+# Asks the edge for an HTTP status.
+HTTP_CODE = "x-http-code"
+# A price that is some seconds old does no harm: carts and orders look at the price of the moment.
+PUBLIC = "public, max-age=5, stale-while-revalidate=30"
+# The second is the edge's, which leaves it out of a 304 (RFC 9110, 15.4.5).
+VARY = "authorization, Accept-Encoding"
+
+_TAGS = re.compile(r'(?:W/)?"([^"]*)"')
+_ONE_TAG = re.compile(r'\*|(?:W/)?"[^"]*"|[^",*\s]+')
+
+
+def conditional(method: Method, handler: Handler) -> Handler:
+    """Let clients say which version of a resource a call is about."""
+    if not method.reads:
+        return _change(method, handler)
+    return _read(method, handler) if method.cacheable else handler
+
+
+def _read(method: Method, handler: Handler) -> Handler:
+    """Name what is answered, and answer an empty message as 304 to those who have it.
+
+    That is known when it has been read: what is saved is making JSON of it, and sending it.
+    """
+    nothing = method.answer()
+
+    async def read(request: Any, context: Any) -> Any:
+        answer = await handler(request, context)
+        current = call.current()
+        if CAME_AS_REST not in current.metadata:
+            return answer
+        tag = _tag(method, answer)
+        metadata = [("etag", f'W/"{tag}"'), ("vary", VARY)]
+        if not current.authorization:  # staff sees more; what depends on a token is for no cache
+            metadata.append(("cache-control", PUBLIC))
+        known = current.metadata.get("if-none-match")
+        unchanged = known is not None and (known == "*" or tag in _TAGS.findall(known))
+        if unchanged:
+            metadata.append((HTTP_CODE, "304"))
+        await context.send_initial_metadata(metadata)
+        return nothing if unchanged else answer
+
+    return read
+
+
+def _tag(method: Method, answer: Message | bytes) -> str:
+    raw = answer if isinstance(answer, bytes) else answer.SerializeToString(deterministic=True)
+    digest = hashlib.blake2b(raw, digest_size=9).hexdigest()
+    if "etag" not in method.answer.DESCRIPTOR.fields_by_name:
+        return digest
+    message: Any = answer if isinstance(answer, Message) else method.answer.FromString(raw)
+    return f"{message.etag}-{digest}"
+
+
+def _change(method: Method, handler: Handler) -> Handler:
+    """Take the header `if-match` for the request's field `etag`.
+
+    Where a method has no such field, the header is refused: who sends it relies on it.
+    """
+    has_etag = "etag" in method.request.DESCRIPTOR.fields_by_name
+
+    async def change(request: Any, context: Any) -> Any:
+        given = call.current().metadata.get("if-match")
+        if given is None:
+            return await handler(request, context)
+        if not has_etag:
+            raise errors.invalid_field("if-match", "this method cannot be made conditional")
+        given = given.strip()
+        if not _ONE_TAG.fullmatch(given):
+            raise errors.invalid_field("if-match", "has to be one etag, or *")
+        if request.etag and opaque(request.etag) != opaque(given):
+            raise errors.invalid_field("etag", "differs from the header if-match")
+        request.etag = given
+        try:
+            return await handler(request, context)
+        except errors.ServiceError as error:
+            if error.reason == reason_pb2.REASON_ETAG_MISMATCH:
+                error.http_code = 412  # RFC 9110, 13.1.1; without the header it is 409
+            raise
+
+    return change
