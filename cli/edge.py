@@ -19,7 +19,6 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
 import jinja2
@@ -94,9 +93,8 @@ class Edge:
     Only the services named here have routes; each may have several endpoints, which share its
     calls. `admin` is never to be reached from outside. `descriptors` is what Envoy reads at its
     start, from the folder it is started in when the path is relative; so is `web`, the folder of
-    pages that `cli.web` makes, without which there are none. A new signing key has to be published
-    for `jwks_cache` before it is used. `watch` is where probes and Prometheus may look, None for
-    nowhere. A name may stand for up to `replicas` processes.
+    pages that `cli.web` makes, without which there are none. `watch` is where probes and Prometheus
+    may look, None for nowhere. A name may stand for up to `replicas` processes.
     """
 
     listen: Address
@@ -105,7 +103,6 @@ class Edge:
     issuer: str = "shop"
     audience: str = "shop"
     descriptors: Path = DESCRIPTORS
-    jwks_cache: timedelta = timedelta(seconds=60)
     watch: Address | None = None
     replicas: int = 1
     web: Path | None = None

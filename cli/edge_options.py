@@ -51,7 +51,8 @@ class EdgeOptions:
 
     `rate` is for all calls of one address, `strict_rate` for each of the methods that the contract
     calls strictly limited; None lifts a limit. With `trusted_proxies` in a row before the edge (a
-    CDN, a load balancer), an address is the one that the first of them saw.
+    CDN, a load balancer), an address is the one that the first of them saw. A new signing key has to
+    be published for `jwks_cache` seconds before it is used.
     """
 
     cors_origins: tuple[str, ...] = ("*",)
@@ -61,6 +62,7 @@ class EdgeOptions:
     access_log: AccessLog = "all"
     compression: bool = True
     tls: Tls | None = None
+    jwks_cache: int = 60
 
     @classmethod
     def of(cls, environment: Mapping[str, str], otherwise: Self | None = None) -> Self:
@@ -122,6 +124,12 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _seconds(text: str) -> int:
+    if not re.fullmatch("[1-9][0-9]{0,4}", text):
+        raise ValueError("write a number of seconds")
+    return int(text)
+
+
 def _access_log(text: str) -> AccessLog:
     if text not in ("all", "errors"):
         raise ValueError("write all or errors")
@@ -140,6 +148,7 @@ _READ = {
     "SHOP_SIGN_IN_RATE_LIMIT": ("strict_rate", _rate),
     "SHOP_TRUSTED_PROXIES": ("trusted_proxies", _count),
     "SHOP_ACCESS_LOG": ("access_log", _access_log),
+    "SHOP_JWKS_CACHE_SECONDS": ("jwks_cache", _seconds),
     "SHOP_COMPRESSION": ("compression", _switch),
 }
 

@@ -7,8 +7,7 @@ import contextlib
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +93,7 @@ async def running(
     folder: Path,
     *,
     start: tuple[str, ...] = SERVICES,
-    jwks_cache: float = 60,
+    jwks_cache: int = 60,
     web: Path | None = None,
     options: EdgeOptions = UNLIMITED,
 ) -> AsyncIterator[Shop]:
@@ -105,10 +104,9 @@ async def running(
         Address(LOOPBACK, free_port()),
         Address(LOOPBACK, free_port()),
         services,
-        jwks_cache=timedelta(seconds=jwks_cache),
         watch=Address(LOOPBACK, free_port()),
         web=web,
-        options=options,
+        options=replace(options, jwks_cache=jwks_cache),
     )
     key = Key.make("key-1")
     backends = {name: Backend() for name in services}
