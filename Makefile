@@ -51,8 +51,8 @@ audit: $(READY)  ## look for known weaknesses in what is installed; asks a servi
 image-check: $(READY)  ## run the Dockerfile's steps without docker, and the image (root, debootstrap)
 	@exec $(BIN)/python -m tools.image $(ARGS)
 
-promises: $(READY)  ## what is promised of payments, at full size (about a quarter of an hour)
-	@SHOP_TEST_WHOLE=1 SHOP_TEST_ROUNDS=20 exec $(BIN)/pytest -n0 tests/payment $(ARGS)
+promises: $(READY)  ## what is promised of payments and sign-ins, at full size (about a quarter of an hour)
+	@SHOP_TEST_WHOLE=1 SHOP_TEST_ROUNDS=20 exec $(BIN)/pytest -n0 tests/payment tests/e2e/test_login_flood.py $(ARGS)
 
 requirements: $(READY)  ## pin requirements*.in anew (make requirements ARGS=--upgrade)
 	@for name in requirements-uv requirements requirements-dev requirements-bench; do \

@@ -20,8 +20,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from bench import http1, shop_loads
-from bench import shop as shops
+from bench import http1, shop as shops, shop_loads
 from bench.load import Load, Measured
 from bench.pages import PAGE
 from bench.rounds import AT_ONCE

@@ -51,8 +51,8 @@ class EdgeOptions:
 
     `rate` is for all calls of one address, `strict_rate` for each of the methods that the contract
     calls strictly limited; None lifts a limit. With `trusted_proxies` in a row before the edge (a
-    CDN, a load balancer), an address is the one that the first of them saw. A new signing key has to
-    be published for `jwks_cache` seconds before it is used.
+    CDN, a load balancer), an address is the one that the first of them saw. A new signing key has
+    to be published for `jwks_cache` seconds before it is used.
     """
 
     cors_origins: tuple[str, ...] = ("*",)

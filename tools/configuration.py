@@ -46,6 +46,19 @@ TAIL = """
 | `SHOP_ENVOY` | Envoy's program | the wheel's, or from the PATH |
 | `SHOP_ADMIN_PASSWORD` | password of `shop create-admin` | asked for |
 | `STRIPE_SECRET_KEY`, `STRIPE_WEBHOOK_SECRET` | `shop up` uses Stripe itself | a sandbox |
+
+## The edge, as `shop up` and `shop edge` render it
+
+| variable | what | default; of `shop up` |
+| --- | --- | --- |
+| `SHOP_CORS_ORIGINS` | origins of pages that may call, or `off` | `*` |
+| `SHOP_RATE_LIMIT` | calls of one address, or `off` | `100/s`; `1000/s` |
+| `SHOP_SIGN_IN_RATE_LIMIT` | of each method to sign in, up, or reset | `30/m`; `20/s` |
+| `SHOP_TRUSTED_PROXIES` | proxies in a row before the edge | `0` |
+| `SHOP_TLS_CERTIFICATE`, `SHOP_TLS_KEY` | PEM files | no TLS |
+| `SHOP_ACCESS_LOG` | `all` or `errors` | `all`; `errors` |
+| `SHOP_COMPRESSION` | `on` or `off` | `on` |
+| `SHOP_JWKS_CACHE_SECONDS` | how long keys of tokens are kept | `60` |
 """
 
 
