@@ -21,9 +21,19 @@ def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
 
 def literal(name: bytes, value: bytes) -> bytes:
     """A header that is spelled out and not remembered."""
-    length = len(value).to_bytes(1, "big") if len(value) < 127 else b""
-    assert length, "longer values need a longer length"
-    return b"\x00" + len(name).to_bytes(1, "big") + name + length + value
+    return b"\x00" + _length(name) + name + _length(value) + value
+
+
+def _length(text: bytes) -> bytes:
+    """RFC 7541, 5.1, without Huffman's code: seven bits, and from 127 on as many more as needed."""
+    left = len(text) - 127
+    if left < 0:
+        return bytes([len(text)])
+    more = [127]
+    while left >= 128:
+        more.append(left % 128 + 128)
+        left //= 128
+    return bytes([*more, left])
 
 
 def request_headers(verb: str, path: str, authority: str, **more: str) -> bytes:
@@ -34,11 +44,11 @@ def request_headers(verb: str, path: str, authority: str, **more: str) -> bytes:
 
 
 async def h2_request(
-    address: Address, verb: str, path: str
+    address: Address, verb: str, path: str, **more: str
 ) -> tuple[int | None, bytes, bytes | None]:
     """Status, where it is a common one, body and trailers, still compressed, of the answer."""
     reader, writer = await asyncio.open_connection(address.host, address.port)
-    block = request_headers(verb, path, str(address))
+    block = request_headers(verb, path, str(address), **more)
     writer.write(PREFACE + frame(SETTINGS, 0, 0))
     writer.write(frame(HEADERS, _END_STREAM | _END_HEADERS, 1, block))
     status, body, trailers, ended = None, b"", None, False

@@ -12,7 +12,9 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from shop.users.v1 import users_pb2
+from tests.edge import grpc_web
 from tests.edge.conftest import Shop
+from tests.edge.h2 import h2_request
 
 GET_USER = "/shop.users.v1.UserService/GetUser"
 SPOOFED = {
@@ -66,6 +68,25 @@ class TestRequests:
         assert [name for name in metadata if name.endswith("-bin") or "_" in name] == []
         assert [name for name, value in metadata.items() if value in SPOOFED.values()] == []
         assert metadata["x-forwarded-proto"] == "http"
+
+    async def test_nor_by_http2(self, shop: Shop) -> None:
+        more = {name.replace("-", "_"): value for name, value in SPOOFED.items()}
+        status, _, _ = await h2_request(
+            shop.edge.listen, "GET", "/api/users/7", **more, **shop.signed_in
+        )
+        assert status == httpx.codes.OK
+        self._check(shop)
+
+    @pytest.mark.parametrize("kind", [grpc_web.BINARY, grpc_web.TEXT])
+    async def test_nor_by_grpc_web(self, shop: Shop, kind: str) -> None:
+        headers = {name.replace("-", "_"): value for name, value in SPOOFED.items()}
+        token = shop.signed_in["authorization"]
+        done = await grpc_web.call(
+            shop, GET_USER, b"", content_type=kind, authorization=token, **headers
+        )
+        assert done.status == "0"
+        self._check(shop)
+        assert "x-envoy-original-path" not in shop.users.last.metadata
 
     async def test_binary_metadata_is_dropped(self, shop: Shop) -> None:
         method: Any = shop.channel.unary_unary(GET_USER)
