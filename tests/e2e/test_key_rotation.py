@@ -17,7 +17,7 @@ from tests.visitors import Person, Shop, visiting
 
 # How long the edge keeps a copy of the keys, and how long a new one is only published.
 CACHE, DELAY = "1", "8"
-PATHS = ("/api/users/me/", "/api/cart/", "/api/users/me/orders/")
+PATHS = ("/api/users/me/", "/api/cart/", "/api/orders/user/me/")
 
 
 class Callers:
