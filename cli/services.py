@@ -70,6 +70,8 @@ def service_environment(
         name: value
         for name, value in environment.items()
         if not name.startswith(others) and "DATABASE_URL" not in name
+        # Stripe's keys are for payments alone.
+        if service == "payment" or "STRIPE" not in name
     }
     if service == "payment":
         defaults |= _stripe(topology, folder, environment)
@@ -179,7 +181,9 @@ def edge_program(topology: Topology, folder: DataFolder, environment: Mapping[st
         name="envoy",
         command=[str(edge.envoy_binary()), "--config-path", str(folder.envoy), *edge.ARGUMENTS],
         environment={
-            name: value for name, value in environment.items() if not name.startswith("SHOP_")
+            name: value
+            for name, value in environment.items()
+            if not name.startswith(("SHOP_", "STRIPE_"))
         },
         ready=ready,
     )
