@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from typing import TypeVar
+
+Number = TypeVar("Number", int, float)
 
 WHOLE = bool(os.environ.get("SHOP_TEST_WHOLE"))
 
 
-def size(promised: int, short: int) -> int:
-    """The promised number, or a smaller one that runs in a few seconds."""
+def size(promised: Number, short: Number) -> Number:
+    """The promised number, or one that a few seconds or a busy machine suffice for."""
     return promised if WHOLE else short

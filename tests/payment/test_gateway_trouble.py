@@ -118,7 +118,8 @@ class TestSlowGateway:
         paying = [asyncio.create_task(outcome(till, order)) for order in orders]
         await asyncio.sleep(0.5)
         busy = await reading(till, paid, lambda: all(task.done() for task in paying))
-        assert busy < max(0.2, 3 * calm)
+        # On a machine that has other things to do, only less than a call of the gateway takes.
+        assert busy < max(size(0.2, 2.0), 3 * calm)
         said = await asyncio.gather(*paying)
         assert said.count("UNKNOWN") == 32
         assert said.count("GATEWAY_UNAVAILABLE") == 8
