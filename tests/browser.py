@@ -60,6 +60,13 @@ class Browser:
         """Where it is."""
         return str(self._ask("GET", "/url"))
 
+    def arrive(self, url: str) -> None:
+        """Wait until it is at an address that begins like this: a click does not wait for it."""
+        until = time.monotonic() + PATIENCE_SECONDS
+        while not self.url.startswith(url):
+            assert time.monotonic() < until, f"it is at {self.url}"
+            time.sleep(0.05)
+
     @property
     def text(self) -> str:
         """What a person reads."""
