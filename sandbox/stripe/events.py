@@ -12,6 +12,7 @@ from sandbox.stripe.store import Object
 
 # Stripe tries for three days. https://docs.stripe.com/webhooks#retries
 TRIED_SECONDS = 3 * 24 * 3600
+MOST_TYPES = 20
 
 
 def record(
@@ -88,13 +89,14 @@ def retrieve(call: Call, parameters: Parameters, id: str) -> Object:
 
 
 def index(call: Call, parameters: Parameters) -> Object:
-    """Newest first; `type` or `types[]` may end in `.*`."""
-    types = parameters.strings("types")
-    one = parameters.text("type")
+    """Newest first; `type` may end in `.*`, each of up to 20 `types[]` is one name."""
+    one, types = parameters.text("type"), parameters.strings("types")
+    if len(types) > MOST_TYPES:
+        raise errors.invalid(f"You may pass at most {MOST_TYPES} types.", "types")
+    extra: list[lists.Condition] = []
     if one is not None:
-        types = [one]
-    patterns = [each.replace("*", "%") for each in types]
-    condition = " OR ".join("trait LIKE ?" for _ in patterns)
-    extra: list[lists.Condition] = [(condition, list(patterns))] if patterns else []
+        extra.append(("trait GLOB ?", [one]))
+    elif types:
+        extra.append((" OR ".join("trait = ?" for _ in types), list(types)))
     page = lists.page(call, parameters, "event", "/v1/events", extra=extra)
     return page | {"data": [shown(call, each) for each in page["data"]]}

@@ -34,8 +34,19 @@ from services.payment.report import Report
 log = logs.logger("walks")
 
 INTENTS, NEWS = "intents", "news"
-# What changes a payment after it was captured.
-EVENT_TYPES = ("charge.refunded", "charge.refund.*", "refund.*", "charge.dispute.*")
+# What changes a payment after it was captured. Stripe takes up to 20 names, and no wildcards.
+EVENT_TYPES = (
+    "charge.refunded",
+    "charge.refund.updated",
+    "refund.created",
+    "refund.updated",
+    "refund.failed",
+    "charge.dispute.created",
+    "charge.dispute.updated",
+    "charge.dispute.closed",
+    "charge.dispute.funds_withdrawn",
+    "charge.dispute.funds_reinstated",
+)
 POLL_SECONDS = 1.0
 LEASE = timedelta(minutes=5)
 PAUSE = timedelta(seconds=30)

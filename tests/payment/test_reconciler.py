@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import typing
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
+import stripe
 from grpc import StatusCode
 
 from services.kit.db import Database
@@ -15,6 +17,7 @@ from services.kit.ids import uuid7
 from services.payment.__main__ import Parts, Settings, assemble, reconcile
 from services.payment.report import Report
 from services.payment.tables import metadata
+from services.payment.walks import EVENT_TYPES
 from shop.order.v1.order_pb2 import Order
 from shop.payment.v1.payment_pb2 import Payment
 from tests.payment.till import Till
@@ -380,6 +383,11 @@ class TestWalks:
 
 
 class TestLostWebhooks:
+    def test_what_is_asked_for_are_names_of_stripes_events(self) -> None:
+        known = typing.get_args(typing.get_type_hints(stripe.Event)["type"])
+        assert set(EVENT_TYPES) <= set(known)
+        assert len(EVENT_TYPES) <= 20
+
     async def test_a_refund_made_at_stripes_pages_is_heard_of(self, till: Till) -> None:
         order = till.sell(10_000)
         payment = await till.pay(order)

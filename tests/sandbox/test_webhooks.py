@@ -45,7 +45,12 @@ def test_the_api_lists_what_was_sent(client: stripe.StripeClient, receiver: Rece
     listed = client.v1.events.list({"limit": 100}).data
     assert [each.id for each in listed] == [each.event["id"] for each in receiver.deliveries[::-1]]
     eventually(lambda: client.v1.events.retrieve(listed[0].id).pending_webhooks == 0, "all done")
-    found = client.v1.events.list({"types": ["charge.*", "payment_intent.created"]}).data
+    assert [each.type for each in client.v1.events.list({"type": "charge.*"}).data] == [
+        "charge.succeeded"
+    ]
+    # A wildcard is for `type` alone.
+    assert client.v1.events.list({"types": ["charge.*"]}).data == []
+    found = client.v1.events.list({"types": ["charge.succeeded", "payment_intent.created"]}).data
     assert [each.type for each in found] == ["charge.succeeded", "payment_intent.created"]
 
 
