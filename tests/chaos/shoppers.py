@@ -74,7 +74,12 @@ class Shopper:
     erased: bool = False
 
     async def shop(self, over: asyncio.Event, deeds: int) -> None:
-        """Do so many things, or until it is over. What was begun is brought to its end."""
+        """Buy something, then do so many things, or until it is over.
+
+        What was begun is brought to its end.
+        """
+        await self.order_items()
+        await self.pay()
         choice = {
             self.add: 5,
             self.merge: 2,

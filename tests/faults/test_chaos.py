@@ -12,7 +12,7 @@ SECONDS = 12.0
 
 
 async def test_what_was_acknowledged_outlives_every_service(tmp_path: Path) -> None:
-    blows = [Blow(1.0 + 1.6 * number, victim) for number, victim in enumerate((*SERVICES, STRIPE))]
+    blows = [Blow(2.0 + 1.5 * number, victim) for number, victim in enumerate((*SERVICES, STRIPE))]
     blows.append(Blow(blows[-1].at + 1, "order", stopped=1.5))
     outcome = await run(tmp_path, blows, seconds=SECONDS, seed=1, shoppers=4, rest=0)
     assert outcome.problems == []
