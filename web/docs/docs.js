@@ -15,8 +15,8 @@ const ui = SwaggerUIBundle({
   deepLinking: true,
   tryItOutEnabled: true,
   displayRequestDuration: true,
-  // On a telephone the table of contents comes first.
-  docExpansion: matchMedia("(max-width: 48rem)").matches ? "none" : "list",
+  // A table of contents first. Also, all that is open is rendered anew at each key that is pressed.
+  docExpansion: "none",
   defaultModelRendering: "example",
   defaultModelsExpandDepth: 0,
   defaultModelExpandDepth: 3,
