@@ -123,9 +123,13 @@ def test_prometheus_takes_them() -> None:
     """Where there is a promtool."""
     if shutil.which("promtool") is None:
         pytest.skip("no promtool")
-    for command in (["config", "prometheus.yml"], ["rules", "alerts.yml"]):
+    for command in (
+        ["check", "config", "prometheus.yml"],
+        ["check", "rules", "alerts.yml"],
+        ["test", "rules", "alerts_test.yml"],
+    ):
         done = subprocess.run(
-            ["promtool", "check", *command],
+            ["promtool", *command],
             cwd=PROMETHEUS,
             capture_output=True,
             text=True,
