@@ -47,7 +47,7 @@ def compare(
     from bench import chart, compare, report
     from bench.rounds import QUICK, Plan
 
-    console = Console()
+    console = wide()
     grown = None if growth is None else json.loads(growth.read_text())
     outcome = asyncio.run(compare.run(products, grown, QUICK if quick else Plan(), console))
     report.show(outcome, console)
@@ -102,7 +102,7 @@ def grow(
     if unknown := set(chosen) - growth.TITLES.keys():
         raise typer.BadParameter(f"{', '.join(unknown)}: choose of {', '.join(growth.TITLES)}")
     before = json.loads(file.read_text()) if file is not None and file.exists() else {}
-    figures = before | growth.run(chosen, most, Console())
+    figures = before | growth.run(chosen, most, wide())
     write_json(figures, file)
     if svg is not None:
         svg.write_text(chart.lines(growth.plots(figures)))
@@ -122,10 +122,15 @@ def where_time_goes(
     """Where the time of a call goes: CPU by process, and by layer in the services. Five minutes."""
     from bench import profile
 
-    found = asyncio.run(profile.run(calls or [""], seconds, Console()))
+    found = asyncio.run(profile.run(calls or [""], seconds, wide()))
     write_json(found, file)
     if record:
         profile.record(found, shlex.join(["python", "-m", "bench", *sys.argv[1:]]))
+
+
+def wide() -> Console:
+    """The terminal; where there is none, one that has room for the tables."""
+    return Console() if sys.stdout.isatty() else Console(width=170)
 
 
 def write_json(figures: Any, file: Path | None) -> None:

@@ -14,8 +14,9 @@ from bench.shop import Shop
 from bench.subjects import Subject
 
 SECONDS = 2.0
-# Less than that is the machine's own life.
+# Less than that, or than that part of all, is what goes on anyway.
 LEAST_MICROSECONDS = 10
+LEAST_SHARE = 0.03
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,9 @@ async def costs(
         )
         calls = len(measured.microseconds)
         spent = {name: (after[name] - before.get(name, 0.0)) * 1e6 / calls for name in after}
+        least = max(LEAST_MICROSECONDS, LEAST_SHARE * sum(spent.values()))
         found[one.name] = Cost(
-            {name: round(us) for name, us in spent.items() if us > LEAST_MICROSECONDS},
+            {name: round(us) for name, us in spent.items() if us > least},
             round(float(statements or 0) / calls, 2),
         )
     await owner.close()

@@ -24,7 +24,7 @@ LANES = 64
 class Plan:
     """How often and how long, in seconds."""
 
-    rounds: int = 6
+    rounds: int = 5
     busy: float = 1.5
     # One connection, and half of what saturates: their times are from one long run each.
     alone: float = 2.0

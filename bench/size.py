@@ -13,7 +13,7 @@ from bench import processes
 from bench.processes import SERVICES
 from bench.shop import Shop
 
-IMPORTS = 5
+IMPORTS = 3
 LARGEST = 6
 
 
