@@ -99,13 +99,13 @@ async def _start(up: shops.ShopUp) -> float:
 async def sign_in(databases: Databases, folder: DataFolder) -> list[Customer]:
     """The customers, with access tokens that live longer than those that people get."""
     url = databases.services["users"]
-    keys = SigningKeys(folder.keys)
     expires = {"exp": int(time.time()) + TOKEN_SECONDS}
     customers = []
     for row in await seed_rows.customers(url, CUSTOMERS):
         token = await accounts.access_token(url, row["email"], folder.keys, "shop")
         claims = jwt.decode(token, options={"verify_signature": False})
-        customers.append(Customer(str(row["id"]), row["email"], keys.sign(claims | expires)))
+        longer = SigningKeys(folder.keys).sign(claims | expires)
+        customers.append(Customer(str(row["id"]), row["email"], longer))
     return customers
 
 
