@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PINNED = ["requirements.txt", "requirements-dev.txt", "requirements-uv.txt"]
+PINNED = [
+    "requirements.txt",
+    "requirements-dev.txt",
+    "requirements-uv.txt",
+    "requirements-bench.txt",
+]
 
 
 @pytest.mark.parametrize("name", PINNED)
