@@ -32,7 +32,7 @@ class Binding:
     def pattern(self) -> str:
         """Regular expression for the paths of the template, in both slash forms."""
         literals = _VARIABLE.split(self.template)[::2]
-        return "[^/]+".join(re.escape(literal) for literal in literals) + "/?"
+        return "[^/?]+".join(re.escape(literal) for literal in literals) + "/?"
 
     @property
     def variables(self) -> tuple[str, ...]:

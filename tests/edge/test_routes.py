@@ -77,6 +77,7 @@ class TestRest:
         ("verb", "path", "allow"),
         [
             ("PATCH", "/api/users/?page_size=1", "GET, POST"),
+            ("OPTIONS", "/api/payment/?page_size=1", "GET, POST"),
             ("POST", "/api/users/7", "DELETE, GET, PATCH, PUT"),
             ("GET", "/api/auth/login/", "POST"),
             ("TRACE", "/api/products", "GET, POST"),
