@@ -81,7 +81,20 @@ class TestSignatures:
         assert await number_of_events(till) == 0
 
     @pytest.mark.parametrize(
-        "body", [b"{", b"[]", b"{}", b'{"id": 1}', BODY.replace(b"evt_1", b"\\u0000")]
+        "body",
+        [
+            b"{",
+            b"[]",
+            b"{}",
+            b'{"id": 1}',
+            BODY.replace(b"evt_1", b"\\u0000"),
+            b'{"id": "evt_1", "type": "refund.created", "created": 1, "data": {"object": []}}',
+            *(
+                b'{"id": "evt_1", "type": "refund.created", "created": 1, "data": {"object": '
+                b'{"object": "refund", "payment_intent": "pi_1", "metadata": %s}}}' % metadata
+                for metadata in (b"7", b'"x"', b"[[]]")
+            ),
+        ],
     )
     async def test_what_is_signed_and_yet_no_event_is_malformed(
         self, till: Till, body: bytes
