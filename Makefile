@@ -11,7 +11,7 @@ WORKERS ?= 2
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: up test lint protos bench chaos drill audit image-check requirements help
+.PHONY: up test lint protos bench chaos fuzz drill audit image-check requirements help
 
 up: $(READY)  ## start the shop: Postgres, services, Envoy (make up ARGS="--port 9000")
 	@exec $(BIN)/shop up $(ARGS)
@@ -53,6 +53,9 @@ image-check: $(READY)  ## run the Dockerfile's steps without docker, and the ima
 
 promises: $(READY)  ## what is promised of payments and sign-ins, at full size (about a quarter of an hour)
 	@SHOP_TEST_WHOLE=1 SHOP_TEST_ROUNDS=20 exec $(BIN)/pytest -n0 tests/payment tests/e2e/test_login_flood.py $(ARGS)
+
+fuzz: $(READY)  ## random calls to everything, and the OpenAPI document (make fuzz ARGS="--seconds 600 --seed 7")
+	@exec $(BIN)/python -m tests.fuzz $(ARGS)
 
 requirements: $(READY)  ## pin requirements*.in anew (make requirements ARGS=--upgrade)
 	@for name in requirements-uv requirements requirements-dev requirements-bench; do \

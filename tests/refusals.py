@@ -12,7 +12,7 @@ import httpx
 
 from tests.contract import DESCRIPTORS, load
 from tests.edge.refused import assert_refused
-from tests.fuzzing import INSIDES
+from tests.fuzz.answers import gives_away
 
 REASON = "shop.errors.v1.Reason.REASON_"
 # google/rpc/code.proto says which HTTP status goes with a code.
@@ -63,12 +63,6 @@ def _read(comment: str) -> Documented:
         frozenset(re.findall(r"[a-z_]+", keys)) - {"none"},
         "RetryInfo" in listed[2],
     )
-
-
-def gives_away(text: str) -> str:
-    """What in a text nobody outside should read, if anything. Names of types are public."""
-    found = INSIDES.search(re.sub(r"type\.googleapis\.com/[\w.]+", "", text))
-    return found[0] if found else ""
 
 
 @dataclass(frozen=True)

@@ -149,7 +149,9 @@ async def running(folder: Path, *arguments: str, **environment: str) -> AsyncIte
             up.process.wait(5)
 
 
-async def command(*parts: str | Path, **more: Any) -> subprocess.CompletedProcess[str]:
+async def command(
+    *parts: str | Path, seconds: float = 60, **more: Any
+) -> subprocess.CompletedProcess[str]:
     """Run a command to its end, with its output as text.
 
     Not with asyncio's own means: those fork, which the threads of gRPC do not take well.
@@ -157,7 +159,7 @@ async def command(*parts: str | Path, **more: Any) -> subprocess.CompletedProces
 
     def run() -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            parts, capture_output=True, text=True, check=False, timeout=60, **more
+            parts, capture_output=True, text=True, check=False, timeout=seconds, **more
         )
 
     return await asyncio.to_thread(run)
