@@ -12,7 +12,7 @@ from google.api import field_behavior_pb2
 from google.protobuf import descriptor_pb2
 
 from shop.options.v1 import access_pb2
-from tests.contract import OURS, Contract, Field, Method, rules
+from tools.contract import OURS, Contract, Field, Method, rules
 
 Convention = Callable[[Contract], Iterator[str]]
 LARGEST_PAGE = 1000

@@ -14,7 +14,7 @@ import yaml
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
-from tests.contract import ROOT
+from tools.contract import ROOT
 
 PATH = ROOT / "generated" / "openapi.yaml"
 VERBS = ("get", "post", "put", "patch", "delete")

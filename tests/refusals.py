@@ -10,9 +10,9 @@ from typing import Any
 import grpc
 import httpx
 
-from tests.contract import DESCRIPTORS, load
 from tests.edge.refused import assert_refused
 from tests.fuzz.answers import gives_away
+from tools.contract import DESCRIPTORS, load
 
 REASON = "shop.errors.v1.Reason.REASON_"
 # google/rpc/code.proto says which HTTP status goes with a code.

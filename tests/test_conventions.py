@@ -11,7 +11,8 @@ import protovalidate
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-from tests import contract, conventions
+from tests import conventions
+from tools import contract
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

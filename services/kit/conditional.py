@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from google.protobuf.message import Message
@@ -28,6 +30,8 @@ PUBLIC = "public, max-age=5, stale-while-revalidate=30"
 # The second is the edge's, which leaves it out of a 304 (RFC 9110, 15.4.5).
 VARY = "authorization, Accept-Encoding"
 
+REMEMBERED_TAGS = 1000
+
 _TAGS = re.compile(r'(?:W/)?"([^"]*)"')
 _ONE_TAG = re.compile(r'\*|(?:W/)?"[^"]*"|[^",*\s]+')
 
@@ -45,13 +49,14 @@ def _read(method: Method, handler: Handler) -> Handler:
     That is known when it has been read: what is saved is making JSON of it, and sending it.
     """
     nothing = method.answer()
+    tag_of = _tags(method)
 
     async def read(request: Any, context: Any) -> Any:
         answer = await handler(request, context)
         current = call.current()
         if CAME_AS_REST not in current.metadata:
             return answer
-        tag = _tag(method, answer)
+        tag = tag_of(answer)
         metadata = [("etag", f'W/"{tag}"'), ("vary", VARY)]
         if not current.authorization:  # staff sees more; what depends on a token is for no cache
             metadata.append(("cache-control", PUBLIC))
@@ -65,13 +70,26 @@ def _read(method: Method, handler: Handler) -> Handler:
     return read
 
 
-def _tag(method: Method, answer: Message | bytes) -> str:
-    raw = answer if isinstance(answer, bytes) else answer.SerializeToString(deterministic=True)
-    digest = hashlib.blake2b(raw, digest_size=9).hexdigest()
+def _tags(method: Method) -> Callable[[Message | bytes], str]:
+    """What names an answer of the method: a hash, behind the resource's etag if it has one."""
     if "etag" not in method.answer.DESCRIPTOR.fields_by_name:
-        return digest
-    message: Any = answer if isinstance(answer, Message) else method.answer.FromString(raw)
-    return f"{message.etag}-{digest}"
+        return lambda answer: _digest(_serialized(answer))
+
+    # What is answered from memory is the same bytes each time, and need not be read for its etag.
+    @lru_cache(REMEMBERED_TAGS)
+    def tag(raw: bytes) -> str:
+        message: Any = method.answer.FromString(raw)
+        return f"{message.etag}-{_digest(raw)}"
+
+    return lambda answer: tag(_serialized(answer))
+
+
+def _serialized(answer: Message | bytes) -> bytes:
+    return answer if isinstance(answer, bytes) else answer.SerializeToString(deterministic=True)
+
+
+def _digest(raw: bytes) -> str:
+    return hashlib.blake2b(raw, digest_size=9).hexdigest()
 
 
 def _change(method: Method, handler: Handler) -> Handler:

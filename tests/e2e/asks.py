@@ -33,10 +33,10 @@ from shop.payment.v1 import (  # noqa: F401  likewise
     payment_pb2,
 )
 from shop.users.v1 import session_pb2, users_pb2  # noqa: F401  likewise
-from tests.contract import DESCRIPTORS, Method, load
 from tests.e2e.streams import first_event
 from tests.running import refusal_of
 from tests.visitors import PASSWORD, Person, Shop, Visitor, answered, euros, new_address
+from tools.contract import DESCRIPTORS, Method, load
 
 Fields = dict[str, Any]
 Make = Callable[[Shop, Person], Awaitable[Fields]]

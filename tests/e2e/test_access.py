@@ -21,13 +21,13 @@ import pytest
 
 from services.kit.auth import SERVICE_AUDIENCE, SERVICE_HEADER, ServiceCredential
 from shop.options.v1 import access_pb2
-from tests.contract import Method
 from tests.documented import undocumented
 from tests.e2e.asks import CONTRACT, INTERNAL, LET_IN, PUBLIC, REQUESTS, ask_grpc, ask_rest
 from tests.refusals import refused
 from tests.running import refused as grpc_refused
 from tests.shop import Process
 from tests.visitors import Person, Shop, Visitor, answered
+from tools.contract import Method
 
 # Everybody who is let in does this with what is their own: not even staff fills somebody's cart.
 OWN = {

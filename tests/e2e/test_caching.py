@@ -9,10 +9,10 @@ import pytest
 
 from services.kit.etags import opaque
 from shop.catalog.v1 import catalog_pb2, catalog_pb2_grpc
-from tests.contract import Method
 from tests.e2e.asks import CONTRACT, PUBLIC, REQUESTS, ask_rest
 from tests.refusals import refused
 from tests.visitors import Person, Shop, Visitor, answered
+from tools.contract import Method
 
 READS = [method for method in PUBLIC if next(method.bindings())[0] == "get"]
 CACHEABLE = [method for method in PUBLIC if method.cacheable]

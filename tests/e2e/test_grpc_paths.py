@@ -16,10 +16,10 @@ from google.protobuf import descriptor_pool, json_format
 from google.protobuf.message_factory import GetMessageClass
 
 from services.kit.ids import uuid7
-from tests.contract import DESCRIPTORS
 from tests.running import refused
 from tests.shop import command
 from tests.visitors import PASSWORD, Person, Shop, Visitor, new_address
+from tools.contract import DESCRIPTORS
 
 USERS, CATALOG = "shop.users.v1.UserService", "shop.catalog.v1.CatalogService"
 STUBS = {USERS: "shop.users.v1.users_pb2_grpc", CATALOG: "shop.catalog.v1.catalog_pb2_grpc"}

@@ -8,11 +8,11 @@ import pytest
 from google.api import field_behavior_pb2
 
 from services.kit.ids import uuid7
-from tests.contract import Field
 from tests.e2e.asks import CONTRACT
 from tests.e2e.orders import a_request
 from tests.refusals import refused
 from tests.visitors import PASSWORD, Shop, answered, euros, new_address
+from tools.contract import Field
 
 SPOOFED = {
     "x-user-id": "00000000-0000-7000-8000-000000000001",

@@ -12,10 +12,10 @@ from cli.edge import DESCRIPTORS
 from cli.rpcs import Binding, Rpc, public_rpcs
 from cli.topology import SERVICES
 from shop.users.v1 import users_pb2
-from tests.contract import load
 from tests.edge.conftest import Shop
 from tests.edge.h2 import h2_request
 from tests.edge.refused import assert_refused, grpc_refused
+from tools.contract import load
 
 RPCS = [rpc for rpc in public_rpcs(DESCRIPTORS.read_bytes(), SERVICES) if rpc.name != "GetJwks"]
 BINDINGS = [(rpc, binding) for rpc in RPCS for binding in rpc.bindings]

@@ -13,8 +13,8 @@ from google.protobuf import descriptor_pool, json_format
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from tests.contract import DESCRIPTORS, OURS, Field, load, rules
 from tests.documented import complaints, document, operations, resolved
+from tools.contract import DESCRIPTORS, OURS, Field, load, rules
 
 CONTRACT = load(DESCRIPTORS.read_bytes())
 PUBLIC = {method.name: method for method in CONTRACT.methods if any(method.bindings())}

@@ -18,9 +18,9 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from cli import edge
 from cli.catalogue import demo_items
 from cli.topology import ALL_SERVICES
-from tests.contract import DESCRIPTORS, load
 from tests.conventions import stated
 from tests.documented import complaints, document, operations, resolved
+from tools.contract import DESCRIPTORS, load
 from tools.openapi import examples
 
 CONTRACT = load(DESCRIPTORS.read_bytes())

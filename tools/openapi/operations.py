@@ -19,7 +19,6 @@ Schema = dict[str, Any]
 _WEBHOOK = "google.api.HttpBody"
 _CARTS = "shop.cart.v1.CartService"
 # Reads whose answers have an etag that they can be asked about again.
-_CONDITIONAL = {"GetProduct", "ListProducts", "GetCategory", "ListCategories", "GetJwks"}
 _HTTP_ETAG = {"$ref": "#/components/headers/ETag"}
 
 
@@ -93,7 +92,7 @@ class Operations:
             names.append("IdempotencyKey")
         if any(entry.name == "etag" for entry in self._request(method).field):
             names.append("IfMatch")
-        if method.proto.name in _CONDITIONAL:
+        if method.cacheable:
             names.append("IfNoneMatch")
         if self._takes_raw_body(method):
             names.append("StripeSignature")
@@ -143,7 +142,7 @@ class Operations:
         headers = {}
         if created:
             headers["location"] = {"$ref": "#/components/headers/Location"}
-        if method.proto.name in _CONDITIONAL:
+        if method.cacheable:
             headers["etag"] = _HTTP_ETAG
         if headers:
             response["headers"] = headers
@@ -159,7 +158,7 @@ class Operations:
             }
         }
         found = {"201" if created else "200": response}
-        if method.proto.name in _CONDITIONAL:
+        if method.cacheable:
             found["304"] = {
                 "description": "The answer has still the etag of `if-none-match`.",
                 "headers": {"etag": _HTTP_ETAG},
