@@ -45,7 +45,7 @@ def answered_by_envoy() -> set[tuple[str, str]]:
         route["match"]["path"]
         for host in manager["route_config"]["virtual_hosts"]
         for route in host["routes"]
-        if "route" in route
+        if route.get("route", {}).get("cluster", "nowhere") != "nowhere"
     }
     given = descriptor_pb2.FileDescriptorSet.FromString(
         (edge.ROOT / transcoder["proto_descriptor"]).read_bytes()
