@@ -14,6 +14,7 @@ import pytest
 from services.kit.ids import uuid7
 from shop.order.v1.order_pb2 import Order
 from shop.order.v1.settlement_pb2 import MarkPaidResponse
+from tests.callers import User
 from tests.order.shop import Shop, outcomes, request
 
 
@@ -49,27 +50,36 @@ class TestCreateOrder:
         until = time.monotonic() + float(os.environ.get("SHOP_TEST_SECONDS", "0"))
         orders = 0
 
-        async def buy(number: int) -> None:
+        async def buy(customer: User, chance: random.Random) -> None:
             nonlocal orders
-            customer, chance = customers[number % len(customers)], random.Random(number)
+            chosen = chance.sample(products, chance.randint(1, 5))
+            order = await shop.order(customer, *((product, 1) for product in chosen))
+            orders += 1
+            if chance.random() < 0.5:
+                await shop.pay(order)
+            else:
+                await shop.cancel(order, customer)
+
+        async def go_on(number: int) -> set[str]:
+            chance, refused = random.Random(number), set[str]()
             while True:
-                chosen = chance.sample(products, chance.randint(1, 5))
-                order = await shop.order(customer, *((product, 1) for product in chosen))
-                orders += 1
-                if chance.random() < 0.5:
-                    await shop.pay(order)
-                else:
-                    await shop.cancel(order, customer)
+                _, reasons = await outcomes([buy(customers[number % len(customers)], chance)])
+                refused.update(reasons)
                 if time.monotonic() > until:
-                    return
+                    return refused
 
         relaying = asyncio.create_task(shop.parts.relay.forever())
-        _, reasons = await outcomes(buy(number) for number in range(100))
+        refused = await asyncio.gather(*(go_on(number) for number in range(100)))
+        # Where this machine has much else to do, calls are refused, or are cut off and left.
+        busy = {"OVERLOADED", "DEADLINE_EXCEEDED", "DEPENDENCY_UNAVAILABLE"}
+        assert set().union(*refused) <= busy
+        assert orders
         async with asyncio.timeout(60):
+            while await shop.parts.sweeper.finish_left():
+                await asyncio.sleep(0.05)
             while await shop.owner.fetchval('SELECT EXISTS (SELECT FROM "order".outbox)'):
                 await asyncio.sleep(0.05)
         relaying.cancel()
-        assert set(reasons) <= {"OVERLOADED"}  # where this machine has much else to do
         await shop.audit()
         assert await deadlocks(shop) == before
         print(f"{orders} orders")  # noqa: T201 - for those who measure
