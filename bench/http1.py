@@ -28,12 +28,16 @@ class RestLane(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._expected is not None:
+            self._expected = None
             self._ended(self, self._began, False)
         if not self.closed.done():
             self.closed.set_result(None)
 
     def send(self, request: bytes, expected: bytes, began: float) -> None:
-        """Begin an exchange; the last one has ended."""
+        """Begin an exchange; the last one has ended. On a connection that is lost it is wrong."""
+        if self._transport.is_closing():
+            asyncio.get_running_loop().call_soon(self._ended, self, began, False)
+            return
         self._expected, self._began = expected, began
         self._transport.write(request)
 

@@ -37,9 +37,9 @@ SCHEMAS = {FASTAPI: "fastapi", DRF: "drf"}
 # How each of them is deployed, as it is told to readers too.
 COMMANDS = {
     FASTAPI: f"-m uvicorn bench.peers.fastapi_shop:app --workers {CORES} --loop uvloop"
-    " --http httptools --no-access-log --log-level warning --port {port}",
+    " --http httptools --timeout-keep-alive 75 --no-access-log --log-level warning --port {port}",
     DRF: f"-m gunicorn bench.peers.drf_shop:application --workers {CORES} --threads 4"
-    " --log-level warning --bind 127.0.0.1:{port}",
+    " --keep-alive 75 --log-level warning --bind 127.0.0.1:{port}",
 }
 START_SECONDS = 30
 
