@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 from collections.abc import Callable
 from typing import TypeVar
@@ -14,6 +15,9 @@ from services.kit import logs, metrics
 from services.kit.db import Database
 from services.kit.server import Server
 from services.kit.settings import ServiceSettings, SettingsError
+
+# New objects before the collector looks at them, and how often it looks at older ones.
+GARBAGE = (10_000, 20, 20)
 
 Settings = TypeVar("Settings", bound=ServiceSettings)
 
@@ -36,7 +40,13 @@ def run(
             connections=settings.database_connections,
         )
         try:
-            await build(settings, database).run()
+            server = build(settings, database)
+            # What the start has made stays; and calls leave few cycles behind. Without this the
+            # collector would walk through all of it again and again, in the middle of calls.
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(*GARBAGE)
+            await server.run()
         finally:
             await database.close()
 
