@@ -41,7 +41,11 @@ _PARAMETERS: dict[str, Schema] = {
             "The resource's `etag`, in quotes: the call is refused (ETAG_MISMATCH) when it is "
             "another one by now. The same as the field `etag`."
         ),
-        "schema": {"type": "string", "maxLength": 66},
+        "schema": {
+            "type": "string",
+            "maxLength": 66,
+            "pattern": r'^(\*|(W/)?"[^"]*"|[^",*\s]+)$',
+        },
     },
     "IfNoneMatch": {
         "name": "If-None-Match",
