@@ -91,7 +91,8 @@ class Story:
         self._doors = doors
         self._weights = [4 if method.proto.name in OFTEN else 1 for method in METHODS]
         self._name = f"story {number}"
-        self._luck = random.Random(f"{seed} {number}")
+        self._seed = f"{seed} {number}"
+        self._luck = random.Random(self._seed)
         self._memory = Memory()
         self._requests = Requests(self._luck, self._memory)
         self._people: dict[str, Person] = {}
@@ -102,6 +103,8 @@ class Story:
         """Make all calls; what is wrong with their answers goes to `told`."""
         await self._begin()
         for number in range(calls):
+            # An answer that is another one this time does not make all that follows another story.
+            self._luck.seed(f"{self._seed} {number}")
             late = number > calls * LAST_PART
             wrong = await self._call(told, late)
             if wrong:
