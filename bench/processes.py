@@ -34,14 +34,14 @@ def of_tree(pid: int) -> dict[str, list[Process]]:
 
 
 def cpu_seconds(processes: Sequence[Process]) -> float:
-    """The CPU time they have used, in user and kernel mode."""
+    """The CPU time they have used, in user and kernel mode, with children that have ended."""
     total = 0
     for process in processes:
         try:
             fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue  # it has ended
-        total += int(fields[11]) + int(fields[12])
+        total += sum(int(field) for field in fields[11:15])
     return total / _TICKS
 
 
