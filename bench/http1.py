@@ -18,6 +18,8 @@ class RestLane(asyncio.Protocol):
     def __init__(self, ended: Callable[[RestLane, float, bool], None]) -> None:
         """`ended` hears of each answer when its request began, and whether it is as expected."""
         self.closed = asyncio.get_running_loop().create_future()
+        self.last = b""
+        """The last answer, as it came."""
         self._ended = ended
         self._unread = b""
         self._expected: bytes | None = None
@@ -50,7 +52,7 @@ class RestLane(asyncio.Protocol):
         head, found, rest = self._unread.partition(b"\r\n\r\n")
         if not found or not _is_whole(head, rest):
             return
-        self._unread = b""
+        self.last, self._unread = self._unread, b""
         expected, self._expected = self._expected, None
         is_right = head.startswith(b"HTTP/1.1 2") and expected is not None and expected in rest
         self._ended(self, self._began, is_right)

@@ -24,6 +24,8 @@ class CallLane(asyncio.Protocol):
     ) -> None:
         """`ended` hears of each answer when its call began, and whether it is as expected."""
         self.closed = asyncio.get_running_loop().create_future()
+        self.last = b""
+        """The last answer's message, as it came."""
         self._ended = ended
         self._headers = _headers(path, metadata)
         self._unread = b""
@@ -90,6 +92,7 @@ class CallLane(asyncio.Protocol):
 
     def _end(self, stream: int) -> None:
         began, expected, came = self._open.pop(stream)
+        self.last = bytes(came)
         # An error has no message, so what is expected cannot be in it.
         self._ended(self, began, expected in came)
 

@@ -25,6 +25,7 @@ from bench.keys import with_key
 # Between two looks at whether calls are due; the event loop knows no shorter time.
 TICK_SECONDS = 0.001
 LAST_ANSWER_SECONDS = 10
+LONGEST_WRONG = 1_000
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class Measured:
     microseconds: list[int]
     wrong: int
     seconds: float
+    wrong_answer: str = ""
+    """The first of those that were not as expected, or its beginning."""
 
     @property
     def rate(self) -> float:
@@ -69,6 +72,7 @@ class Driver:
     def __init__(self, load: Load) -> None:
         self.microseconds: list[int] = []
         self.wrong = 0
+        self._wrong_answer = ""
         self._load = load
         self._exchanges = [
             (bytes.fromhex(request), bytes.fromhex(expected))
@@ -101,7 +105,7 @@ class Driver:
         for lane in set(lanes):
             lane.close()
         await asyncio.wait({lane.closed for lane in lanes}, timeout=1)
-        return Measured(self.microseconds, self.wrong, took)
+        return Measured(self.microseconds, self.wrong, took, self._wrong_answer)
 
     async def _connect(self) -> list[Lane]:
         loop, load = asyncio.get_running_loop(), self._load
@@ -141,6 +145,8 @@ class Driver:
         self._open -= 1
         self.microseconds.append(int((now - began) * 1_000_000))
         self.wrong += not is_right
+        if not is_right and not self._wrong_answer:
+            self._wrong_answer = lane.last[:LONGEST_WRONG].decode(errors="replace") or "nothing"
         if self._waiting:
             self._send(lane, self._waiting.popleft())
         elif self._load.rate is None and not self._ends:

@@ -32,6 +32,7 @@ async def send(load: Load) -> Measured:
     if measured.wrong or not measured.microseconds:
         raise RuntimeError(
             f"{measured.wrong} of {len(measured.microseconds)} answers to "
-            f"{bytes.fromhex(load.exchanges[0][0])[:80]!r} were wrong"
+            f"{bytes.fromhex(load.exchanges[0][0])[:80]!r} were wrong, the first: "
+            f"{measured.wrong_answer}"
         )
     return measured
