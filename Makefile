@@ -58,7 +58,7 @@ fuzz: $(READY)  ## random calls to everything, and the OpenAPI document (make fu
 	@exec $(BIN)/python -m tests.fuzz $(ARGS)
 
 requirements: $(READY)  ## pin requirements*.in anew (make requirements ARGS=--upgrade)
-	@for name in requirements-uv requirements requirements-dev requirements-bench; do \
+	@for name in requirements-uv requirements requirements-tracing requirements-dev requirements-bench; do \
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-emit-find-links --custom-compile-command "make requirements" \
 	    $(ARGS) $$name.in --output-file $$name.txt || exit 1; \
@@ -72,7 +72,7 @@ ifneq ($(lastword $(shell cat $(READY) 2>/dev/null)),$(CURDIR)/.venv)
 .PHONY: $(READY)
 endif
 
-$(READY): requirements-uv.txt requirements.txt requirements-dev.txt pyproject.toml tools/venv.py
+$(READY): requirements-uv.txt requirements.txt requirements-tracing.txt requirements-dev.txt pyproject.toml tools/venv.py
 	@$(PYTHON) tools/venv.py
 
 # The peers and the profiler, which nothing but the bench needs.

@@ -25,6 +25,7 @@ import jinja2
 
 from cli import web
 from cli.edge_options import CAUTIOUS, EdgeOptions
+from cli.edge_traces import Collector
 from cli.programs import StartError
 from cli.refusals import refusals
 from cli.rpcs import Rpc, public_rpcs
@@ -94,7 +95,8 @@ class Edge:
     calls. `admin` is never to be reached from outside. `descriptors` is what Envoy reads at its
     start, from the folder it is started in when the path is relative; so is `web`, the folder of
     pages that `cli.web` makes, without which there are none. `watch` is where probes and Prometheus
-    may look, None for nowhere. A name may stand for up to `replicas` processes.
+    may look, None for nowhere. A name may stand for up to `replicas` processes. `traces` is where
+    spans go, None for nowhere.
     """
 
     listen: Address
@@ -107,6 +109,7 @@ class Edge:
     replicas: int = 1
     web: Path | None = None
     options: EdgeOptions = CAUTIOUS
+    traces: Collector | None = None
 
     @classmethod
     def of(
@@ -116,13 +119,22 @@ class Edge:
         *,
         issuer: str = "shop",
         web: Path | None = None,
+        traces: Collector | None = None,
     ) -> Edge:
         """The edge of a shop on one machine."""
         services = {name: (address,) for name, address in topology.services.items()}
-        return cls(topology.edge, topology.admin, services, issuer, web=web, options=options)
+        return cls(
+            topology.edge,
+            topology.admin,
+            services,
+            issuer,
+            web=web,
+            options=options,
+            traces=traces,
+        )
 
     @classmethod
-    def compose(cls, options: EdgeOptions = CAUTIOUS) -> Edge:
+    def compose(cls, options: EdgeOptions = CAUTIOUS, traces: Collector | None = None) -> Edge:
         """The edge of docker-compose and Kubernetes, where services are found by their names."""
         ports = {name: DEFAULT_PORT + i for i, name in enumerate(ALL_SERVICES, start=1)}
         return cls(
@@ -134,6 +146,7 @@ class Edge:
             descriptors=DESCRIPTORS.relative_to(ROOT),
             web=Path("public"),
             options=options,
+            traces=traces,
         )
 
     @property

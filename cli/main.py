@@ -244,9 +244,10 @@ def edge() -> None:
     """Print Envoy's configuration for containers, as the SHOP_… variables want it."""
     from cli import edge as edges
     from cli.edge_options import EdgeOptions
+    from cli.edge_traces import collector
 
     async def render() -> str:
-        return edges.render(edges.Edge.compose(EdgeOptions.of(os.environ)))
+        return edges.render(edges.Edge.compose(EdgeOptions.of(os.environ), collector(os.environ)))
 
     typer.echo(run(render()))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from cli import edge, web
 from cli.data_folder import DataFolder, write_secret
 from cli.edge_options import LENIENT, EdgeOptions
+from cli.edge_traces import collector
 from cli.probes import http_status, is_serving
 from cli.programs import Program, StartError
 from cli.topology import ALL_SERVICES, Topology
@@ -170,6 +171,7 @@ def edge_program(topology: Topology, folder: DataFolder, environment: Mapping[st
         edge_options(environment),
         issuer=environment.get("SHOP_ISSUER", "shop"),
         web=folder.web.absolute(),
+        traces=collector(environment),
     )
     web.build(folder.web, environment)
     write_secret(folder.envoy, edge.render(here))

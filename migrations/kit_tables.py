@@ -45,3 +45,12 @@ def create_outbox(schema: str) -> None:
         sa.Index("outbox_next_attempt_time", "next_attempt_time"),
         schema=schema,
     )
+
+
+def add_traceparent_to_outbox(schema: str) -> None:
+    """Under which trace the row was written; processes from before write none."""
+    op.add_column(
+        "outbox",
+        sa.Column("traceparent", sa.Text, nullable=False, server_default=""),
+        schema=schema,
+    )

@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 STAMP = VENV / ".ready"
-REQUIREMENTS = ["requirements.txt", "requirements-dev.txt"]
+REQUIREMENTS = ["requirements.txt", "requirements-tracing.txt", "requirements-dev.txt"]
 LISTED = [part for name in REQUIREMENTS for part in ("-r", name)]
 INPUTS = ["requirements-uv.txt", *REQUIREMENTS, "pyproject.toml", "tools/venv.py"]
 PIP_INSTALL = [str(VENV / "bin" / "python"), "-m", "pip", "install", "-qq"]

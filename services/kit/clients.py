@@ -9,7 +9,7 @@ from typing import Any, cast
 import grpc
 from google.rpc import error_details_pb2, status_pb2
 
-from services.kit import call, errors
+from services.kit import call, errors, tracing
 from services.kit.auth import SERVICE_HEADER, ServiceCredential
 from shop.errors.v1.reason_pb2 import Reason
 
@@ -71,9 +71,9 @@ class _Channel:
         # Stubs make all their methods at once; services ask each other for no streams.
         self.unary_stream = channel.unary_stream
 
-    def unary_unary(self, *args: Any, **kwargs: Any) -> Any:
+    def unary_unary(self, path: str, *args: Any, **kwargs: Any) -> Any:
         """What `grpc.aio.Channel.unary_unary` gives, for a method that is called like that."""
-        method = self._channel.unary_unary(*args, **kwargs)
+        method = self._channel.unary_unary(path, *args, **kwargs)
 
         def ask(request: Any, *, timeout: float | None = None, metadata: Sequence[Any] = ()) -> Any:
             seconds = timeout or self._seconds
@@ -86,7 +86,7 @@ class _Channel:
                     raise TimeoutError("no time left for the call")
             return method(request, timeout=seconds, metadata=sent)
 
-        return ask
+        return tracing.current().asking(path, ask)
 
     async def __aenter__(self) -> _Channel:
         return self

@@ -1,6 +1,7 @@
 """What happens around every method, from the outside in.
 
-observe, answer, limit, authenticate, validate, conditional, idempotent, retry.
+observe, answer, limit, authenticate, validate, conditional, idempotent, retry; and around them all,
+where traces are taken, what takes them.
 
 Each layer is a function from a method and its handler to a handler. They are put around a handler
 once, when it is registered (`kit.server`), and not looked up per call: an interceptor of grpc.aio
@@ -26,6 +27,7 @@ from services.kit import (
     idempotency,
     logs,
     metrics,
+    tracing,
     validation,
 )
 from services.kit.auth import SERVICE_HEADER, Authenticator
@@ -59,6 +61,7 @@ def stack(
 ) -> list[Layer]:
     """The layers of every service, outermost first; `secret` keys idempotency fingerprints."""
     return [
+        *tracing.current().layers,
         observe,
         answer,
         limit(concurrent_rpcs),

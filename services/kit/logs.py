@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import structlog
-from structlog.typing import EventDict, WrappedLogger
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 from services.kit import call
 
@@ -49,6 +49,12 @@ def configure(service: str, *, form: str = "json", level: str = "info") -> None:
         structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[_strip, *last])
     )
     logging.basicConfig(handlers=[handler], level=max(number, logging.INFO), force=True)
+
+
+def add(processor: Processor) -> None:
+    """Have every line of ours go through `processor` as well, before it is written."""
+    processors = structlog.get_config()["processors"]
+    structlog.configure(processors=[processor, *processors])
 
 
 def logger(name: str) -> Any:

@@ -19,7 +19,7 @@ import asyncpg
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
-from services.kit import failures, logs, metrics
+from services.kit import failures, logs, metrics, tracing
 from services.kit.batches import Batch
 from services.kit.db import Connection, Database, Row, Statement
 from services.kit.errors import ServiceError
@@ -36,6 +36,7 @@ LEASE = timedelta(seconds=15)
 LONGEST_PAUSE_SECONDS = 300.0
 POLL_SECONDS = 2.0
 MEASURE_SECONDS = 10.0
+ADDED = ("id", "topic", "payload", "traceparent")
 
 Deliver = Callable[[bytes], Awaitable[None]]
 
@@ -53,6 +54,7 @@ def table(metadata: sa.MetaData) -> sa.Table:
         sa.Column("last_error", sa.Text, nullable=False, server_default=""),
         sa.Column("next_attempt_time", moment, nullable=False, server_default=sa.func.now()),
         sa.Column("create_time", moment, nullable=False, server_default=sa.func.now()),
+        sa.Column("traceparent", sa.Text, nullable=False, server_default=""),
         sa.Index(f"{TABLE}_next_attempt_time", "next_attempt_time"),
     )
 
@@ -65,7 +67,7 @@ class Outbox:
         self.channel = f"{metadata.schema}_outbox"
         written = (
             insert(rows)
-            .values({name: sa.bindparam(name) for name in ("id", "topic", "payload")})
+            .values({name: sa.bindparam(name) for name in ADDED})
             .returning(rows.c.id)
             .cte("written")
         )
@@ -114,7 +116,8 @@ class Outbox:
 
     async def add(self, tx: Connection, topic: str, payload: bytes) -> None:
         """Have `payload` delivered to `topic` once the transaction has committed."""
-        await self._add.run(tx, id=uuid7(), topic=topic, payload=payload)
+        traceparent = tracing.current().traceparent()
+        await self._add.run(tx, id=uuid7(), topic=topic, payload=payload, traceparent=traceparent)
 
     async def lease(self, connection: Connection, topic: str) -> list[Row]:
         """Up to 50 rows of a topic that are due, now nobody else's for 15 s."""
@@ -204,14 +207,15 @@ class Relay:
 
     async def _deliver(self, row: Row) -> None:
         """Deliver a row and note the outcome; a note that fails has the row delivered once more."""
-        topic = row["topic"]
+        topic, attempt = row["topic"], row["attempts"]
         try:
-            async with asyncio.timeout(DELIVERY_SECONDS):
-                await self._topics[topic](row["payload"])
-            await self._notes.get(row["id"])
+            with tracing.current().delivering(topic, attempt, row["traceparent"]):
+                async with asyncio.timeout(DELIVERY_SECONDS):
+                    await self._topics[topic](row["payload"])
+                await self._notes.get(row["id"])
         except Exception as error:
             metrics.OUTBOX_FAILED.labels(topic).inc()
-            failures.report(log, "delivery failed", error, topic=topic, attempts=row["attempts"])
+            failures.report(log, "delivery failed", error, topic=topic, attempts=attempt)
             with suppress(ServiceError, asyncpg.PostgresError):
                 async with self._database.connection() as connection:
                     await self._outbox.failed(connection, row, failures.kind(error))

@@ -11,7 +11,7 @@ from typing import TypeVar
 import uvloop
 from sqlalchemy import MetaData
 
-from services.kit import logs, metrics
+from services.kit import logs, metrics, tracing
 from services.kit.db import Database
 from services.kit.server import Server
 from services.kit.settings import ServiceSettings, SettingsError
@@ -38,6 +38,7 @@ def run(
             metadata,
             name=f"shop {settings.service}",
             connections=settings.database_connections,
+            on_query=tracing.current().on_query,
         )
         try:
             server = build(settings, database)
@@ -54,6 +55,10 @@ def run(
         settings = kind.load()
         logs.configure(settings.service, form=settings.log_format, level=settings.log_level)
         metrics.serve(settings.metrics_listen)
-        uvloop.run(serve(settings))
+        traces = tracing.configure(settings.service)
+        try:
+            uvloop.run(serve(settings))
+        finally:
+            traces.end()
     except SettingsError as error:
         sys.exit(str(error))

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import httpx
 import stripe
 
-from services.kit import logs
+from services.kit import logs, tracing
 from services.kit.statements import Fields
 from services.payment import stripe_answers
 from services.payment.breaker import Breaker, RejectedError
@@ -217,8 +217,9 @@ class StripeGateway:
         """Make a call of the SDK, within the breaker; its answer as plain objects."""
 
         async def ask() -> Any:
-            async with asyncio.timeout(self._seconds):
-                return await call()
+            with tracing.current().calling("Stripe"):
+                async with asyncio.timeout(self._seconds):
+                    return await call()
 
         try:
             answer = await self.breaker.run(ask, _speaks_against_health)

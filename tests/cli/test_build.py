@@ -8,12 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PINNED = [
-    "requirements.txt",
-    "requirements-dev.txt",
-    "requirements-uv.txt",
-    "requirements-bench.txt",
-]
+PINNED = [f"requirements{of}.txt" for of in ("", "-bench", "-dev", "-tracing", "-uv")]
 
 
 @pytest.mark.parametrize("name", PINNED)

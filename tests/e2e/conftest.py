@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from tests.collector import Collector, collecting
 from tests.shop import SHOP, command, running
 from tests.visitors import PASSWORD, Shop, open_doors, visiting
 
@@ -13,10 +14,20 @@ ADMIN = "admin@example.com"
 
 
 @pytest.fixture(scope="session")
-async def _shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shop]:
+def collector() -> Iterator[Collector]:
+    """Where the traces of all that the tests do are sent."""
+    with collecting() as collector:
+        yield collector
+
+
+@pytest.fixture(scope="session")
+async def _shop(
+    tmp_path_factory: pytest.TempPathFactory, collector: Collector
+) -> AsyncIterator[Shop]:
     folder = tmp_path_factory.mktemp("shop")
+    told = {"SHOP_LOG_LEVEL": "debug", "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
     async with (
-        running(folder, "--port", "0", "--no-demo", SHOP_LOG_LEVEL="debug") as up,
+        running(folder, "--port", "0", "--no-demo", **told) as up,
         visiting(up) as shop,
     ):
         made = await command(SHOP, "create-admin", ADMIN, "--password", PASSWORD, "--data", up.data)
