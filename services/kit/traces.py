@@ -43,7 +43,8 @@ FAULTS = SERVER_FAULTS | {
 
 _TABLE = r"[\"\w]+\.[\"\w]+"
 _VERBS = re.compile(
-    rf"\b(INSERT) INTO ({_TABLE})|\b(UPDATE) ({_TABLE})|\b(SELECT|DELETE)\b.*?\sFROM ({_TABLE})",
+    rf"\b(INSERT) INTO ({_TABLE})|\b(UPDATE) ({_TABLE})"
+    rf"|\b(SELECT|DELETE)\b.*?\s(?:FROM|JOIN) ({_TABLE})",
     re.DOTALL,
 )
 _context = TraceContextTextMapPropagator()

@@ -26,6 +26,7 @@ async def _shop(
 ) -> AsyncIterator[Shop]:
     folder = tmp_path_factory.mktemp("shop")
     told = {"SHOP_LOG_LEVEL": "debug", "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
+    told["OTEL_BSP_SCHEDULE_DELAY"] = "200"
     async with (
         running(folder, "--port", "0", "--no-demo", **told) as up,
         visiting(up) as shop,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 
 from tests.collector import Collector, Kind, Span
 from tests.e2e.orders import pay, until
 from tests.visitors import PASSWORD, Shop, answered
 
-# What a purchase is made of, in the order of its beginnings: what calls, what is done.
+# What a purchase is made of, as spans of which service, in the order of their beginnings.
 EDGE = "edge"
 HOPS = {
     (EDGE, "shop.cart.v1.CartService.AddItem"),
@@ -32,8 +33,9 @@ HOPS = {
     ("order", "deliver clear_cart"),
     ("cart", "shop.cart.v1.CheckoutService/RemoveOrderedItems"),
     ("order", "deliver confirm"),
+    (EDGE, "shop.catalog.v1.CatalogService.ListProducts"),
 }
-# What it writes, and where it looks.
+# What it writes, and where it looks: the first table of each statement.
 STATEMENTS = {
     ("cart", "INSERT cart.carts"),
     ("catalog", "SELECT catalog.variants"),
@@ -50,13 +52,6 @@ STATEMENTS = {
     ("order", 'INSERT "order".outbox'),
     ("order", 'DELETE "order".outbox'),
     ("cart", "DELETE cart.items"),
-}
-LAST = {
-    ("order", "deliver confirm"),
-    ("order", "deliver clear_cart"),
-    ("order", "deliver commit_stock"),
-    ("payment", "deliver mark_paid"),
-    (EDGE, "shop.catalog.v1.CatalogService.ListProducts"),
 }
 
 
@@ -114,15 +109,17 @@ async def test_a_purchase_is_one_trace_without_a_word_of_the_customers(
     assert {"/shop.order.v1.OrderService/CreateOrder"} <= {line.get("method") for line in lines}
 
     sent = b"".join(collector.bodies)
-    secret = [canary, PASSWORD, ada.email, ada.token, ada.refresh_token, "127.0.0.1:", "pm_card"]
-    assert [word for word in secret[:-2] if word.encode() in sent] == []
+    secret = [canary, PASSWORD, ada.email, ada.token, ada.refresh_token]
+    assert [word for word in secret if word.encode() in sent] == []
 
 
 async def whole(collector: Collector, trace_id: str) -> list[Span]:
-    """The spans of a purchase as soon as all have been sent."""
-    async with asyncio.timeout(40):
-        while True:
-            spans = collector.spans(trace_id)
-            if {(span.service, span.name) for span in spans} >= LAST:
-                return spans
-            await asyncio.sleep(0.2)
+    """The spans of a purchase as soon as all have been sent; what there is after half a minute."""
+    until = time.monotonic() + 30
+    while True:
+        spans = collector.spans(trace_id)
+        names = {(span.service, span.name) for span in spans}
+        if names >= HOPS | STATEMENTS or time.monotonic() > until:
+            await asyncio.sleep(2)  # each process sends for itself
+            return collector.spans(trace_id)
+        await asyncio.sleep(0.2)
