@@ -11,7 +11,7 @@ WORKERS ?= 2
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: up test lint protos bench chaos fuzz drill audit image-check requirements help
+.PHONY: up test lint protos bench chaos promises fuzz drill audit image-check requirements help
 
 up: $(READY)  ## start the shop: Postgres, services, Envoy (make up ARGS="--port 9000")
 	@exec $(BIN)/shop up $(ARGS)
