@@ -16,7 +16,7 @@ from grpc.aio import AioRpcError
 from services.kit import call, clients, errors, ids
 from services.kit.batches import Batch
 from services.kit.call import Claim
-from services.kit.db import Database
+from services.kit.db import Database, Row
 from services.kit.money import to_minor
 from services.order import messages, rules, store
 from shop.cart.v1 import cart_pb2, checkout_pb2, checkout_pb2_grpc
@@ -86,6 +86,26 @@ class Basket:
             "expected_total": expected_total,
             "expected_currency": expected_currency,
         }
+
+    async def still_holds(self, order: Row) -> bool:
+        """Whether all that a PENDING order is made of is in its cart, now that it is written.
+
+        While it was drafted, an earlier order's pieces may have been in the cart, and have been
+        taken out before it was written: until then that order would have been in its way.
+        """
+        if order["cart_id"] is None:
+            return True
+        try:
+            cart = await self._carts.GetCheckoutCart(
+                checkout_pb2.GetCheckoutCartRequest(user_id=str(order["user_id"]))
+            )
+        except AioRpcError as error:
+            if error.code() is not StatusCode.NOT_FOUND:
+                raise
+            return False
+        held = {item.variant_id: item.quantity for item in cart.items}
+        demand = stock_pb2.ReserveStockRequest.FromString(order["demand"])
+        return all(line.quantity <= held.get(line.variant_id, 0) for line in demand.lines)
 
     async def clear(self, order_id: UUID) -> None:
         """Take what a paid order holds out of the cart that it came from."""

@@ -1,6 +1,7 @@
 """The one flow over several services: from a request to an order whose stock is held.
 
     transaction 1   the order is written as PENDING, bound to its idempotency key and its cart
+    call            CheckoutService.GetCheckoutCart: is all of it still in the cart?
     call            StockService.ReserveStock, idempotent by the order's id
     transaction 2   the order is priced and AWAITING_PAYMENT
                     (or deleted, and its stock released: nothing was ordered)
@@ -159,6 +160,8 @@ class Checkout:
             return order
         self._faults.reach(Point.AFTER_ORDER)
         try:
+            if not await self._basket.still_holds(order):
+                raise _conflict()
             reservation = await self._reserve(order)
             self._faults.reach(Point.AFTER_RESERVE)
             placed = await self._place(order, reservation)

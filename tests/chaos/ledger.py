@@ -170,7 +170,9 @@ def why_not(answer: httpx.Response | None) -> str:
     try:
         return str(answer.json()["details"][0]["reason"])
     except (ValueError, LookupError, TypeError):
-        return f"HTTP {answer.status_code}"
+        # A process that stood still until the deadline: gRPC ends the call before we say why.
+        late = answer.status_code == httpx.codes.GATEWAY_TIMEOUT
+        return "DEADLINE_EXCEEDED" if late else f"HTTP {answer.status_code}"
 
 
 def _shape(path: str) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
+import pytest
 from grpc import StatusCode
 
 from services.kit.ids import uuid7
+from services.order.basket import Basket
 from shop.cart.v1.cart_pb2 import Cart, GetCartRequest, RemoveItemRequest, UpdateItemRequest
 from shop.order.v1.order_pb2 import Order
 from tests.callers import User
@@ -107,6 +110,28 @@ class TestOrderingACart:
         order = await shop.order(customer)
         await shop.add(customer, chair, 1)
         await shop.pay(order)  # and nothing of what follows has happened
+        other = await shop.order(customer)
+        assert [line.product_name for line in other.lines] == ["Chair"]
+        await shop.audit()
+
+    async def test_what_is_taken_out_while_it_is_ordered_again_is_not_ordered_twice(
+        self, shop: Shop, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        customer = await shop.customer()
+        lamp, chair = await shop.product(), await shop.product(name="Chair")
+        await shop.add(customer, lamp, 2)
+        order = await shop.order(customer)
+        await shop.add(customer, chair, 1)
+        await shop.pay(order)  # and nothing of what follows has happened
+        draft = Basket.draft
+
+        async def and_be_overtaken(*given: Any) -> Any:
+            drafted = await draft(*given)
+            monkeypatch.setattr(Basket, "draft", draft)
+            await shop.settle()
+            return drafted
+
+        monkeypatch.setattr(Basket, "draft", and_be_overtaken)
         other = await shop.order(customer)
         assert [line.product_name for line in other.lines] == ["Chair"]
         await shop.audit()
