@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -28,7 +29,7 @@ async def run(
         command = [str(_binary()), "--no-vacuum", "--protocol=prepared", "--log"]
         command += [f"--log-prefix={folder / 'log'}", f"--client={at_once}"]
         # Its time begins with the log-ins, which take a second of it on a busy machine.
-        command += [f"--time={round(seconds) + 1}", "--exit-on-abort"]
+        command += [f"--time={math.ceil(seconds) + 1}", "--exit-on-abort"]
         command += [f"--define={key}={value}" for key, value in (variables or {}).items()]
         for number, script in enumerate(scripts):
             file = folder / f"{number}.sql"
