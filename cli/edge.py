@@ -122,7 +122,7 @@ class Edge:
         traces: Collector | None = None,
     ) -> Edge:
         """The edge of a shop on one machine."""
-        services = {name: (address,) for name, address in topology.services.items()}
+        services = {name: topology.of(name) for name in SERVICES}
         return cls(
             topology.edge,
             topology.admin,

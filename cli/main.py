@@ -50,6 +50,9 @@ def up_command(
             show_default="when the data folder is new",
         ),
     ] = None,
+    replicas: Annotated[
+        int, typer.Option(min=1, max=9, help="Processes of each service, which share its calls.")
+    ] = 1,
     ready_file: Annotated[
         Path | None,
         typer.Option(
@@ -62,7 +65,7 @@ def up_command(
     from cli import up
     from cli.output import Output
 
-    run(up.up(up.Options(port, data, demo, ready_file), Output()))
+    run(up.up(up.Options(port, data, demo, ready_file, replicas), Output()))
 
 
 @app.command()

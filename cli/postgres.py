@@ -43,7 +43,6 @@ _ALWAYS = {
     "cluster_name": "shop",
 }
 _DURABLE = {
-    "max_connections": "120",
     "shared_buffers": "256MB",
     "effective_cache_size": "1GB",
     "maintenance_work_mem": "128MB",
@@ -67,13 +66,15 @@ _FORGETFUL = {
 class Cluster:
     """A Postgres data folder and the port it is served on.
 
-    Without `durable` a crash of the machine may lose everything: for tests.
+    Without `durable` a crash of the machine may lose everything: for tests. It takes the
+    connections of so many `replicas` of each service, and of tools.
     """
 
     data: Path
     password_file: Path
     port: int
     durable: bool = True
+    replicas: int = 1
 
     def url(self, database: str = "shop", user: str = SUPERUSER) -> str:
         """Where the superuser finds a database. Postgres must have been created."""
@@ -107,7 +108,9 @@ class Cluster:
         """The server. SIGINT ends it at once but cleanly, also when its parent was killed."""
         binaries = find_binaries()
         user = _user()
-        settings = _ALWAYS | (_DURABLE if self.durable else _FORGETFUL) | {"port": str(self.port)}
+        most = {"max_connections": str(60 + 60 * self.replicas)}
+        kind = most | _DURABLE if self.durable else _FORGETFUL
+        settings = _ALWAYS | kind | {"port": str(self.port)}
         folder = "/proc/self/cwd" if user is not None else str(self.data.resolve())
         command = [str(binaries / "postgres"), "-D", folder]
         for name, value in settings.items():

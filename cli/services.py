@@ -12,7 +12,7 @@ from cli.edge_options import LENIENT, EdgeOptions
 from cli.edge_traces import collector
 from cli.probes import http_status, is_serving
 from cli.programs import Program, StartError
-from cli.topology import ALL_SERVICES, Topology
+from cli.topology import ALL_SERVICES, Topology, service_of
 
 # Any of these means that payments go to Stripe.
 STRIPE_KEYS = {
@@ -25,37 +25,38 @@ SANDBOX_KEY = "sk_test_sandbox"
 
 
 def service_program(
-    service: str,
+    name: str,
     topology: Topology,
     folder: DataFolder,
     database_url: str,
     environment: Mapping[str, str],
 ) -> Program:
-    """The program of one service, for a surrounding `environment`."""
-    address = topology.services[service]
+    """One process of a service, for a surrounding `environment`."""
+    address = topology.services[name]
 
     async def ready(pid: int) -> bool:
         return await is_serving(address)
 
     return Program(
-        name=service,
+        name=name,
         # -P: a folder called `services` where the user happens to be is not this one.
-        command=[sys.executable, "-P", "-m", f"services.{service}"],
-        environment=service_environment(service, topology, folder, database_url, environment),
+        command=[sys.executable, "-P", "-m", f"services.{service_of(name)}"],
+        environment=service_environment(name, topology, folder, database_url, environment),
         ready=ready,
     )
 
 
 def service_environment(
-    service: str,
+    name: str,
     topology: Topology,
     folder: DataFolder,
     database_url: str,
     environment: Mapping[str, str],
 ) -> dict[str, str]:
-    """The variables of one service: defaults, then what the user set, then what has to be."""
+    """The variables of a process: defaults, then what the user set, then what has to be."""
+    service = service_of(name)
     own = f"SHOP_{service.upper()}_"
-    others = tuple(f"SHOP_{name.upper()}_" for name in ALL_SERVICES if name != service)
+    others = tuple(f"SHOP_{other.upper()}_" for other in ALL_SERVICES if other != service)
     defaults = {
         "SHOP_LOG_FORMAT": "pretty",
         "SHOP_PUBLIC_URL": public_url(topology, environment),
@@ -68,16 +69,17 @@ def service_environment(
     if service in ("users", "order"):
         defaults[f"{own}MAILBOX"] = str(folder.mailbox)
     theirs = {
-        name: value
-        for name, value in environment.items()
-        if not name.startswith(others) and "DATABASE_URL" not in name
+        variable: value
+        for variable, value in environment.items()
+        if not variable.startswith(others) and "DATABASE_URL" not in variable
         # Stripe's keys are for payments alone.
-        if service == "payment" or "STRIPE" not in name
+        if service == "payment" or "STRIPE" not in variable
     }
     if service == "payment":
         defaults |= _stripe(topology, folder, environment)
     addresses = {
-        f"SHOP_{name.upper()}_ADDRESS": str(address) for name, address in topology.services.items()
+        f"SHOP_{other.upper()}_ADDRESS": ",".join(map(str, topology.of(other)))
+        for other in ALL_SERVICES
     }
     return (
         defaults
@@ -85,8 +87,8 @@ def service_environment(
         | addresses
         | {
             f"{own}DATABASE_URL": database_url,
-            f"{own}LISTEN": str(topology.services[service]),
-            f"{own}METRICS_LISTEN": str(topology.metrics[service]),
+            f"{own}LISTEN": str(topology.services[name]),
+            f"{own}METRICS_LISTEN": str(topology.metrics[name]),
         }
     )
 

@@ -34,7 +34,10 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """The addresses of a shop on one machine."""
+    """The addresses of a shop on one machine; those of services by the names of their processes.
+
+    The first process of a service is called like it, the others `catalog-2`, `catalog-3` …
+    """
 
     edge: Address
     admin: Address
@@ -43,9 +46,20 @@ class Topology:
     services: Mapping[str, Address]
     metrics: Mapping[str, Address]
 
+    def of(self, service: str) -> tuple[Address, ...]:
+        """Where the processes of a service are."""
+        return tuple(at for name, at in self.services.items() if service_of(name) == service)
 
-def allocate(port: int, services: tuple[str, ...] = SERVICES) -> tuple[Topology, list[str]]:
+
+def service_of(process: str) -> str:
+    """The service that a process is one of."""
+    return process.partition("-")[0]
+
+
+def allocate(port: int, replicas: int = 1) -> tuple[Topology, list[str]]:
     """Addresses derived from the edge's port, and remarks about those that had to differ.
+
+    The second process of each service is a hundred ports above the first, and so on.
 
     Port 0 takes free ports everywhere. Raises StartError when the edge's own port is taken.
     """
@@ -67,14 +81,20 @@ def allocate(port: int, services: tuple[str, ...] = SERVICES) -> tuple[Topology,
         taken.add(wanted)
         return Address(LOOPBACK, wanted)
 
-    numbers = {service: number for number, service in enumerate(ALL_SERVICES, start=1)}
+    numbers = {
+        service if above == 0 else f"{service}-{above + 1}": number + 100 * above
+        for above in range(replicas)
+        for number, service in enumerate(ALL_SERVICES, start=1)
+    }
     topology = Topology(
         edge=address("the edge", 0),
         admin=address("Envoy's admin page", 9),
         postgres=address("Postgres", 20),
         stripe=address("the Stripe sandbox", 6),
-        services={name: address(name, numbers[name]) for name in services},
-        metrics={name: address(f"{name}'s metrics", 10 + numbers[name]) for name in services},
+        services={name: address(name, number) for name, number in numbers.items()},
+        metrics={
+            name: address(f"{name}'s metrics", 10 + number) for name, number in numbers.items()
+        },
     )
     return topology, remarks
 

@@ -30,7 +30,7 @@ from cli.services import (
     uses_stripe,
 )
 from cli.supervisor import Supervisor
-from cli.topology import SERVICES, allocate
+from cli.topology import SERVICES, allocate, service_of
 
 POSTGRES, ENVOY, STRIPE = "postgres", "envoy", "stripe"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -45,6 +45,8 @@ class Options:
     demo: bool | None = None
     """None: where everything is new."""
     ready_file: Path | None = None
+    replicas: int = 1
+    """Processes of each service."""
 
 
 async def up(options: Options, output: Output) -> None:
@@ -70,7 +72,7 @@ class Shop:
         self._options = options
         self._output = output
         self._supervisor = Supervisor(output)
-        self.topology, remarks = allocate(options.port)
+        self.topology, remarks = allocate(options.port, options.replicas)
         for remark in remarks:
             output.say("shop", remark)
 
@@ -87,15 +89,16 @@ class Shop:
         if not uses_stripe(os.environ):
             write_secret(folder.stripe_address, f"{topology.stripe}\n")
             supervisor.start(stripe_program(topology, folder, os.environ))
-        for name in SERVICES:
-            url = databases.services[name]
+        processes = tuple(topology.services)
+        for name in processes:
+            url = databases.services[service_of(name)]
             supervisor.start(service_program(name, topology, folder, url, os.environ))
         if wants_demo:
             from cli import demo
 
             await demo.load(folder, databases)
             folder.demo_wanted.unlink(missing_ok=True)
-        await supervisor.wait_ready(*SERVICES)
+        await supervisor.wait_ready(*processes)
         if not uses_stripe(os.environ):
             await supervisor.wait_ready(STRIPE)
         # Not earlier: it would meet services that are not there, count them as failing, and say so.
@@ -108,7 +111,7 @@ class Shop:
         self._output.say("shop", "stopping")
         if self._supervisor.pid(ENVOY) is not None:
             await asyncio.to_thread(edge.drain, self.topology.admin)
-        await self._supervisor.stop(*SERVICES)
+        await self._supervisor.stop(*self.topology.services)
         await self._supervisor.stop(ENVOY, STRIPE)
         await self._supervisor.stop(POSTGRES)
 
@@ -126,7 +129,12 @@ class Shop:
 
     async def _start_postgres(self) -> Databases:
         port = self.topology.postgres.port
-        cluster = Cluster(self._folder.postgres, self._folder.postgres_password, port)
+        cluster = Cluster(
+            self._folder.postgres,
+            self._folder.postgres_password,
+            port,
+            replicas=self._options.replicas,
+        )
         cluster.create()
         self._supervisor.start(cluster.program())
         await self._supervisor.wait_ready(POSTGRES)
