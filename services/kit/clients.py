@@ -27,9 +27,9 @@ def connect(
 ) -> grpc.aio.Channel:
     """A channel to `host:port`, or several separated by commas, between which calls are spread.
 
-    Calls of the `idempotent` methods (`package.Service/Method`) are tried again on UNAVAILABLE. A
-    call is given `seconds`, or what is left of the deadline of the call being answered, if that is
-    less.
+    Calls of the `idempotent` methods (`package.Service/Method`) are tried again on UNAVAILABLE
+    and CANCELLED. A call is given `seconds`, or what is left of the deadline of the call being
+    answered, if that is less.
     """
     names = [dict(zip(("service", "method"), path.split("/"), strict=True)) for path in idempotent]
     config: dict[str, Any] = {"loadBalancingConfig": [{"round_robin": {}}]}
@@ -39,7 +39,8 @@ def connect(
             "initialBackoff": "0.05s",
             "maxBackoff": "0.5s",
             "backoffMultiplier": 2,
-            "retryableStatusCodes": ["UNAVAILABLE"],
+            # CANCELLED: a server that is ending says so to calls that it has not looked at.
+            "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
         }
         config["methodConfig"] = [{"name": names, "retryPolicy": policy}]
     options = [

@@ -29,6 +29,11 @@ PROBE_SECONDS = 0.5
 LIVE = "live"
 # So long without a call is taken for the end of them, once clients have been told.
 QUIET_SECONDS = 0.05
+# Until then the edge has seen by its health checks that it has to call somebody else: three of
+# them, half a second apart, on a busy machine.
+TELLING_SECONDS = 2.0
+# Who has not been called for so long has nobody to tell.
+FORGOTTEN_SECONDS = 10.0
 
 OPTIONS = [
     # Two processes must never share a port silently.
@@ -67,14 +72,19 @@ class Server:
         ready: Callable[[], Awaitable[bool]],
         concurrent_rpcs: int = 256,
         drain_seconds: float = 5.0,
+        telling_seconds: float = 0.0,
     ) -> None:
         """`ready` tells whether calls can be answered now; it is asked twice a second.
+
+        At its end it goes on for `telling_seconds` at least, half of `drain_seconds` at most, until
+        those who call it have been told not to.
 
         Raises SettingsError when `listen` is no address, or is taken.
         """
         self._layers = layers
         self._ready = ready
         self._drain_seconds = drain_seconds
+        self._telling_seconds = telling_seconds
         # Above what the layer `limit` refuses politely, so that health checks still get through.
         most = 2 * concurrent_rpcs + 64
         self._server = grpc.aio.server(maximum_concurrent_rpcs=most, options=OPTIONS)
@@ -112,6 +122,7 @@ class Server:
             ready=ready,
             concurrent_rpcs=settings.concurrent_rpcs,
             drain_seconds=settings.drain_seconds,
+            telling_seconds=TELLING_SECONDS,
         )
 
     def add(self, register: Callable[[Any, Any], None], servicer: Any) -> None:
@@ -188,9 +199,11 @@ class Server:
         """Wait for a moment in which nobody calls: gRPC cancels what has come in by the end and has
         no handler yet.
         """
-        began = time.monotonic()
+        began = told = time.monotonic()
+        if self._last_call and began - self._last_call < FORGOTTEN_SECONDS:
+            told += self._telling_seconds
         while True:
-            quiet = max(began, self._last_call) + QUIET_SECONDS
+            quiet = max(told, self._last_call + QUIET_SECONDS, began + QUIET_SECONDS)
             pause = min(quiet, began + seconds) - time.monotonic()
             if pause <= 0:
                 return

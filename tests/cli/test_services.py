@@ -9,7 +9,13 @@ import pytest
 
 from cli.data_folder import DataFolder
 from cli.programs import StartError
-from cli.services import SANDBOX_KEY, edge_program, service_environment, uses_stripe
+from cli.services import (
+    SANDBOX_KEY,
+    edge_program,
+    service_environment,
+    service_program,
+    uses_stripe,
+)
 from cli.topology import ALL_SERVICES, Topology, allocate
 
 LIVE = {"STRIPE_SECRET_KEY": "sk_live_1", "STRIPE_WEBHOOK_SECRET": "whsec_1,whsec_0"}
@@ -71,3 +77,23 @@ def test_nobody_else_is_told_a_key(topology: Topology, folder: DataFolder) -> No
 def test_a_file_that_is_not_there_is_named(topology: Topology, folder: DataFolder) -> None:
     with pytest.raises(StartError, match="STRIPE_SECRET_KEY_FILE names /nowhere"):
         told("payment", topology, folder, {"STRIPE_SECRET_KEY_FILE": "/nowhere"})
+
+
+def test_several_processes_of_a_service_share_its_calls(folder: DataFolder) -> None:
+    topology, _ = allocate(0, 2)
+    assert set(topology.services) == {*ALL_SERVICES, *(f"{name}-2" for name in ALL_SERVICES)}
+    every = [*topology.services.values(), *topology.metrics.values()]
+    assert len(set(every)) == len(every) == 20
+    first, second = (
+        service_environment(name, topology, folder, "postgresql://x", {})
+        for name in ("order", "order-2")
+    )
+    differ = {name for name in first if first[name] != second[name]}
+    assert differ == {"SHOP_ORDER_LISTEN", "SHOP_ORDER_METRICS_LISTEN"}
+    both = ",".join(str(topology.services[name]) for name in ("catalog", "catalog-2"))
+    assert second["SHOP_CATALOG_ADDRESS"] == both
+    assert service_program("order-2", topology, folder, "postgresql://x", {}).command[-1] == (
+        "services.order"
+    )
+    rendered = edge_program(topology, folder, {}) and folder.envoy.read_text()
+    assert all(f"port_value: {at.port}" in rendered for at in topology.services.values())

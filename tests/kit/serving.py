@@ -62,6 +62,7 @@ async def serving(
     ready: Callable[[], Awaitable[bool]] | None = None,
     concurrent_rpcs: int = 256,
     drain_seconds: float = 1.0,
+    telling_seconds: float = 0.0,
 ) -> AsyncIterator[Served]:
     """Serve things until the block ends."""
     layers = interceptors.stack(
@@ -76,6 +77,7 @@ async def serving(
         ready=asked,
         concurrent_rpcs=concurrent_rpcs,
         drain_seconds=drain_seconds,
+        telling_seconds=telling_seconds,
     )
     things = Things()
     server.add(add_to_server, things)

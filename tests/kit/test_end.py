@@ -45,3 +45,22 @@ async def test_the_end_comes_although_calls_do_not_cease() -> None:
         assert time.monotonic() - began < 2
         over.set()
         await calling
+
+
+async def test_who_has_not_heard_of_the_end_is_answered() -> None:
+    """Between its calls there is quiet enough to end; whoever makes them learns of it later."""
+    async with serving(drain_seconds=4, telling_seconds=1) as served:
+        method: Any = served.channel.unary_unary("/shop.tests.v1.ThingService/GetThing")
+        await method(b"")
+        ending = asyncio.create_task(served.server.stop())
+        for _ in range(5):
+            await asyncio.sleep(2 * QUIET_SECONDS)
+            await method(b"")
+        assert not ending.done()
+        await ending
+
+
+async def test_whom_nobody_calls_ends_at_once() -> None:
+    async with serving(drain_seconds=60, telling_seconds=30) as served:
+        async with asyncio.timeout(15):
+            await served.server.stop()
