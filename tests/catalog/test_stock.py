@@ -316,6 +316,7 @@ class TestBatchGetVariants:
             available=4,
             allow_backorder=True,
             media=media[0],
+            is_default=True,
         )
 
     async def test_a_product_means_its_default_variant(self, shop: Stockroom) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -20,20 +22,25 @@ def collector() -> Iterator[Collector]:
         yield collector
 
 
-@pytest.fixture(scope="session")
-async def _shop(
-    tmp_path_factory: pytest.TempPathFactory, collector: Collector
-) -> AsyncIterator[Shop]:
-    folder = tmp_path_factory.mktemp("shop")
-    told = {"SHOP_LOG_LEVEL": "debug", "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
-    told["OTEL_BSP_SCHEDULE_DELAY"] = "200"
+@contextlib.asynccontextmanager
+async def opened(folder: Path, **told: str) -> AsyncIterator[Shop]:
+    """A shop with an administrator and somebody of the staff."""
     async with (
-        running(folder, "--port", "0", "--no-demo", **told) as up,
+        running(folder, "--port", "0", "--no-demo", SHOP_LOG_LEVEL="debug", **told) as up,
         visiting(up) as shop,
     ):
         made = await command(SHOP, "create-admin", ADMIN, "--password", PASSWORD, "--data", up.data)
         assert made.returncode == 0, made.stderr
         await open_doors(shop, ADMIN, PASSWORD)
+        yield shop
+
+
+@pytest.fixture(scope="session")
+async def _shop(
+    tmp_path_factory: pytest.TempPathFactory, collector: Collector
+) -> AsyncIterator[Shop]:
+    told = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "200"}
+    async with opened(tmp_path_factory.mktemp("shop"), **told) as shop:
         yield shop
 
 

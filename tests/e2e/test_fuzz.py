@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from google.protobuf import descriptor_pool
 from grpc import StatusCode
 from protovalidate import collect_violations
 
+from tests.e2e.conftest import opened
 from tests.fuzz import document
 from tests.fuzz.answers import Answer, complaint
 from tests.fuzz.memory import Memory
@@ -20,6 +22,13 @@ from tests.visitors import Shop
 from tools.contract import Method
 
 STORIES = 6
+
+
+@pytest.fixture(scope="module")
+async def _shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shop]:
+    """A shop of its own: services, too, call at random, and what they say is believed."""
+    async with opened(tmp_path_factory.mktemp("shop")) as shop:
+        yield shop
 
 
 async def test_no_random_call_is_answered_by_a_fault_or_tells_too_much(shop: Shop) -> None:
