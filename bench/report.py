@@ -19,6 +19,8 @@ from bench.rounds import AT_ONCE, Times
 README = Path(__file__).with_name("README.md")
 BEGIN, END = "<!-- latest: begin -->", "<!-- latest: end -->"
 NOTHING = ""
+# A load average above this, before anything was started, is somebody else's.
+BUSY = 1.0
 
 
 @dataclass(frozen=True)
@@ -138,8 +140,13 @@ def show(outcome: Outcome, console: Console) -> None:
 
 
 def _conditions(outcome: Outcome) -> str:
+    busy = (
+        "The machine had other work too: times and rates say little, CPU and ratios more. "
+        if outcome.load_average > BUSY
+        else ""
+    )
     return (
-        f"Commit {outcome.commit}; load average before: {outcome.load_average:.1f}. "
+        f"Commit {outcome.commit}; load average before: {outcome.load_average:.1f}. {busy}"
         "The shop is five services of one process each, Envoy and Postgres; "
         f"{FASTAPI}: `python {COMMANDS[FASTAPI]}`; {DRF}: `python {COMMANDS[DRF]}`."
     )
