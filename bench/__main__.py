@@ -91,6 +91,9 @@ def grow(
     ] = 100_000,
     file: JsonOption = None,
     svg: SvgOption = None,
+    record: Annotated[
+        bool, typer.Option("--record", help="Keep the tables in bench/README.md.")
+    ] = False,
 ) -> None:
     """What calls cost while data, filters and connections grow (1,000,000: a quarter of an hour).
 
@@ -102,10 +105,14 @@ def grow(
     if unknown := set(chosen) - growth.TITLES.keys():
         raise typer.BadParameter(f"{', '.join(unknown)}: choose of {', '.join(growth.TITLES)}")
     before = json.loads(file.read_text()) if file is not None and file.exists() else {}
-    figures = before | growth.run(chosen, most, wide())
-    write_json(figures, file)
+    figures: dict[str, Any] = dict(before)
+    for part in chosen:
+        figures[part] = growth.run(part, most, wide())
+        write_json(figures, file)  # each is long enough to be kept at once
     if svg is not None:
         svg.write_text(chart.lines(growth.plots(figures)))
+    if record:
+        growth.record(figures, shlex.join(["python", "-m", "bench", *sys.argv[1:]]))
 
 
 @app.command("profile")

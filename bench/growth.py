@@ -7,18 +7,19 @@ connections on a whole shop.
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from bench import growth_connections, growth_filters, growth_lists, growth_orders
 from bench.chart import Plot
+from bench.report import README, Grid, keep
 from cli import migrate
 from cli.database import Databases, databases_of, ensure_database
 from cli.postgres import Cluster, serve
@@ -76,32 +77,40 @@ def _sizes(wanted: tuple[int, ...], most: int) -> list[int]:
     return [size for size in wanted if size < most] + [most]
 
 
-def run(parts: Sequence[str], most: int, console: Console) -> dict[str, Any]:
-    """Measure some of `TITLES`, up to `most` products or orders; print tables, give the figures."""
-    figures = {}
-    for part in parts:
-        found = asyncio.run(_measure(part, most, console))
-        figures[part] = {
-            name: {str(size): asdict(one) for size, one in row.items()}
-            for name, row in found.items()
-        }
-        console.print(_table(TITLES[part], figures[part]))
-    return figures
+def run(part: str, most: int, console: Console) -> dict[str, Any]:
+    """Measure one of `TITLES`, up to `most` products or orders; print a table, give the figures."""
+    found = asyncio.run(_measure(part, most, console))
+    rows = {
+        name: {str(size): asdict(one) for size, one in row.items()} for name, row in found.items()
+    }
+    console.print(_grid(TITLES[part], rows).drawn())
+    return rows
 
 
-def _table(title: str, rows: Mapping[str, Any]) -> Table:
+def _grid(title: str, rows: Mapping[str, Any]) -> Grid:
     sizes = sorted({size for row in rows.values() for size in row}, key=int)
-    shown = Table(title=f"{title}: ms, p50 / p99")
-    shown.add_column("")
-    for size in sizes:
-        shown.add_column(f"{int(size):,}", justify="right")
-    for name, row in rows.items():
-        cells = [
-            f"{row[size]['p50']:.1f} / {row[size]['p99']:.1f}" if size in row else ""
-            for size in sizes
-        ]
-        shown.add_row(name, *cells)
-    return shown
+    return Grid(
+        f"{title}: ms, p50 / p99",
+        ("", *(f"{int(size):,}" for size in sizes)),
+        [
+            (
+                name,
+                *(
+                    f"{row[size]['p50']:.1f} / {row[size]['p99']:.1f}" if size in row else ""
+                    for size in sizes
+                ),
+            )
+            for name, row in rows.items()
+        ],
+    )
+
+
+def record(figures: Mapping[str, Any], command: str) -> None:
+    """Put the tables into bench/README.md, in place of the latest ones."""
+    tables = [
+        _grid(title, figures[part]).markdown() for part, title in TITLES.items() if part in figures
+    ]
+    keep(README, "growth", [f"`{command}`, load average {os.getloadavg()[2]:.1f}.", *tables])
 
 
 def plots(figures: Mapping[str, Any]) -> list[Plot]:

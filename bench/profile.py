@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -24,7 +23,7 @@ from rich.console import Console
 from bench import http1, layers, processes, shop as shops, shop_loads
 from bench.cost import LEAST_MICROSECONDS, Cost, costs
 from bench.load import Load, Measured
-from bench.report import Grid
+from bench.report import Grid, keep
 from bench.rounds import AT_ONCE
 from bench.sending import send
 from bench.shop import Shop
@@ -38,7 +37,6 @@ PAYMENT_SECONDS = 5
 # A layer that takes less of a process is not worth a line.
 LEAST_SHARE = 0.01
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
-BEGIN, END = "<!-- profile: begin -->", "<!-- profile: end -->"
 
 
 async def run(wanted: Sequence[str], seconds: int, console: Console) -> dict[str, Any]:
@@ -171,6 +169,4 @@ def record(figures: Mapping[str, Any], command: str) -> None:
     tables = [
         _grid(name, found).markdown() for name, found in figures.items() if name != "load_average"
     ]
-    latest = "\n\n".join([BEGIN, said, *tables, END])
-    text = re.sub(f"{BEGIN}.*{END}", lambda _: latest, DOCUMENT.read_text(), flags=re.DOTALL)
-    DOCUMENT.write_text(text)
+    keep(DOCUMENT, "profile", [said, *tables])

@@ -17,7 +17,6 @@ from bench.peers.serve import COMMANDS, DRF, FASTAPI
 from bench.rounds import AT_ONCE, Times
 
 README = Path(__file__).with_name("README.md")
-BEGIN, END = "<!-- latest: begin -->", "<!-- latest: end -->"
 NOTHING = ""
 # A load average above this, before anything was started, is somebody else's.
 BUSY = 1.0
@@ -155,10 +154,15 @@ def _conditions(outcome: Outcome) -> str:
 def record(outcome: Outcome, command: str) -> None:
     """Put the tables into bench/README.md, in place of the latest ones."""
     parts = [f"`{command}`. {_conditions(outcome)}", *outcome.effects]
-    parts += [grid.markdown() for grid in grids(outcome)]
-    latest = "\n\n".join([BEGIN, *parts, END])
-    text = re.sub(f"{BEGIN}.*{END}", lambda _: latest, README.read_text(), flags=re.DOTALL)
-    README.write_text(text)
+    keep(README, "latest", [*parts, *(grid.markdown() for grid in grids(outcome))])
+
+
+def keep(file: Path, name: str, parts: Sequence[str]) -> None:
+    """Write paragraphs between the marks of this name, in place of what stands there."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    latest = "\n\n".join([begin, *parts, end])
+    text = re.sub(f"{begin}.*{end}", lambda _: latest, file.read_text(), flags=re.DOTALL)
+    file.write_text(text)
 
 
 def bars(outcome: Outcome) -> dict[str, dict[str, float]]:
