@@ -96,7 +96,8 @@ class OrderServiceServicer:
 
         Reasons: CART_EMPTY, RESOURCE_NOT_FOUND (a product, a variant, the address),
         OUT_OF_STOCK, NOT_FOR_SALE, CURRENCY_MISMATCH, SHIPPING_UNAVAILABLE,
-        TOTAL_CHANGED, LIMIT_REACHED (999 pieces of a variant).
+        TOTAL_CHANGED, LIMIT_REACHED (999 pieces of a variant), SESSION_ENDED (the
+        caller was deleted or disabled meanwhile).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -28,7 +28,8 @@ class OrderServiceStub:
 
     Reasons: CART_EMPTY, RESOURCE_NOT_FOUND (a product, a variant, the address),
     OUT_OF_STOCK, NOT_FOR_SALE, CURRENCY_MISMATCH, SHIPPING_UNAVAILABLE,
-    TOTAL_CHANGED, LIMIT_REACHED (999 pieces of a variant).
+    TOTAL_CHANGED, LIMIT_REACHED (999 pieces of a variant), SESSION_ENDED (the
+    caller was deleted or disabled meanwhile).
     """
     GetOrder: _aio.UnaryUnaryMultiCallable[_order_pb2.GetOrderRequest, _order_pb2.Order]
     """Answers one order.
@@ -93,7 +94,8 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Reasons: CART_EMPTY, RESOURCE_NOT_FOUND (a product, a variant, the address),
         OUT_OF_STOCK, NOT_FOR_SALE, CURRENCY_MISMATCH, SHIPPING_UNAVAILABLE,
-        TOTAL_CHANGED, LIMIT_REACHED (999 pieces of a variant).
+        TOTAL_CHANGED, LIMIT_REACHED (999 pieces of a variant), SESSION_ENDED (the
+        caller was deleted or disabled meanwhile).
         """
 
     @_abc_1.abstractmethod
