@@ -55,7 +55,7 @@ def compare(
     if svg is not None:
         svg.write_text(chart.bars("calls a second", report.bars(outcome)))
     if record:
-        report.record(outcome, shlex.join(["python", "-m", "bench", *sys.argv[1:]]))
+        report.record(outcome, command())
 
 
 @app.command("payments")
@@ -112,7 +112,7 @@ def grow(
     if svg is not None:
         svg.write_text(chart.lines(growth.plots(figures)))
     if record:
-        growth.record(figures, shlex.join(["python", "-m", "bench", *sys.argv[1:]]))
+        growth.record(figures, command())
 
 
 @app.command("profile")
@@ -132,7 +132,13 @@ def where_time_goes(
     found = asyncio.run(profile.run(calls or [""], seconds, wide()))
     write_json(found, file)
     if record:
-        profile.record(found, shlex.join(["python", "-m", "bench", *sys.argv[1:]]))
+        profile.record(found, command())
+
+
+def command() -> str:
+    """How it was called, without the folders of this machine."""
+    arguments = [Path(one).name if "/" in one else one for one in sys.argv[1:]]
+    return shlex.join(["python", "-m", "bench", *arguments])
 
 
 def wide() -> Console:

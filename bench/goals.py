@@ -14,7 +14,7 @@ from bench.shop_loads import LINES
 ECHO = "echo, bare grpc.aio"
 GROWTH = "python -m bench growth products --most 1000000"
 # Of what growth measures.
-NEWEST, PAGE_1000 = "newest", "newest, page 1,000"
+ORDERS = ("newest", "by price", "by name", "category")
 SEARCHES = (
     "q, in all products",
     "q, in many names",
@@ -99,12 +99,22 @@ def _grown(growth: Mapping[str, Any] | None) -> list[Row]:
         "search p99 at 1,000,000 / at 10,000",
     )
     lists = (growth or {}).get("products", {})
-    if "1000000" not in lists.get(NEWEST, {}):
+    if "1000000" not in lists.get(f"{ORDERS[0]}, page 1", {}):
         return [Row(page, "≤ 1.2", f"`{GROWTH}`", None), Row(search, "≤ 3", f"`{GROWTH}`", None)]
-    deep = lists[PAGE_1000]["1000000"]["p50"] / lists[NEWEST]["1000000"]["p50"]
+    deeper = {
+        name: lists[f"{name}, page 1,000"]["1000000"]["p50"]
+        / lists[f"{name}, page 1"]["1000000"]["p50"]
+        for name in ORDERS
+    }
+    deepest = max(deeper, key=lambda name: deeper[name])
     worse = {name: lists[name]["1000000"]["p99"] / lists[name]["10000"]["p99"] for name in SEARCHES}
     worst = max(worse, key=lambda name: worse[name])
     return [
-        Row(page, "≤ 1.2", f"{deep:.2f}", deep <= 1.2),
+        Row(
+            page,
+            "≤ 1.2",
+            f"{deeper[deepest]:.2f} ({deepest}, the worst)",
+            deeper[deepest] <= 1.2,
+        ),
         Row(search, "≤ 3", f"{worse[worst]:.2f} ({worst}, the worst)", worse[worst] <= 3),
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -28,14 +28,27 @@ class Spread:
 
 async def spread(ask: Callable[[], Awaitable[None]]) -> Spread:
     """The times of `ask`."""
+    return (await spreads([ask]))[0]
+
+
+async def spreads(asks: Sequence[Callable[[], Awaitable[None]]]) -> list[Spread]:
+    """The times of several that take turns, so that they can be compared."""
     for _ in range(SETTLING):
-        await ask()
-    times: list[float] = []
-    while len(times) < 2 or (len(times) < TIMES and sum(times) < ENOUGH_SECONDS):
-        began = time.perf_counter()
-        await ask()
-        times.append(time.perf_counter() - began)
-    times.sort()
+        for ask in asks:
+            await ask()
+    times: list[list[float]] = [[] for _ in asks]
+    began = time.perf_counter()
+    while len(times[0]) < 2 or (
+        len(times[0]) < TIMES and time.perf_counter() - began < ENOUGH_SECONDS * len(asks)
+    ):
+        for ask, own in zip(asks, times, strict=True):
+            begin = time.perf_counter()
+            await ask()
+            own.append(time.perf_counter() - begin)
+    return [_of(sorted(own)) for own in times]
+
+
+def _of(times: Sequence[float]) -> Spread:
     return Spread(times[len(times) // 2] * 1000, times[len(times) * 99 // 100] * 1000)
 
 
