@@ -65,9 +65,10 @@ _OF_GUEST = Statement(CART.where(_guests))
 _TOUCH_CUSTOMERS = Statement(
     sa.update(carts).where(_customers).values(**_changed).returning(carts.c.id, carts.c.version)
 )
-_TOUCH_GUESTS = Statement(
+_touch_guests = (
     sa.update(carts).where(_guests).values(**_changed).returning(carts.c.id, carts.c.version)
 )
+_TOUCH_GUESTS = Statement(_touch_guests)
 _TOUCH = Statement(sa.update(carts).where(carts.c.id == _ID).values(**_changed))
 _make_customers = (
     insert(carts)
@@ -114,9 +115,7 @@ def _add_item(cart: Any) -> Statement:
 
 
 _ADD_TO_CUSTOMERS = _add_item(_make_customers)
-_ADD_TO_GUESTS = _add_item(
-    sa.update(carts).where(_guests).values(**_changed).returning(carts.c.id, carts.c.version)
-)
+_ADD_TO_GUESTS = _add_item(_touch_guests)
 _ADD_TO_NEW = _add_item(
     insert(carts).values(id=_ID, token_hash=_TOKEN_HASH).returning(carts.c.id, carts.c.version)
 )
