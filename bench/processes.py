@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.shop import Process, tree
+from tests.shop import FORK_SERVER, Process, tree
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _SERVICE = re.compile(r"-m (?:services\.(\w+)|(sandbox)\.stripe)")
@@ -19,6 +19,8 @@ def name_of(process: Process) -> str:
     found = _SERVICE.search(process.command)
     if found:
         return found[1] or "Stripe sandbox"
+    if process.command.startswith(FORK_SERVER):
+        return "fork server"
     first = process.command.partition(" ")[0].rpartition("/")[2]
     if first.startswith("postgres"):
         return "Postgres"

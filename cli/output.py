@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import os
 import sys
 from typing import TextIO
 
@@ -77,3 +79,19 @@ class Lines:
     def end(self) -> None:
         if self._rest:
             self.feed(b"\n")
+
+    async def copy(self, reading: int) -> None:
+        """Write what comes from a pipe until everybody has closed the other end.
+
+        Not asyncio's own pipe: it makes `wait` wait for everybody who has inherited the other end.
+        """
+        stream = asyncio.StreamReader()
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(reading, "rb", 0)
+        )
+        try:
+            while chunk := await stream.read(1 << 16):
+                self.feed(chunk)
+        finally:
+            self.end()
+            transport.close()

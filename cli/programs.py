@@ -33,11 +33,14 @@ class Program:
 
     `ready` answers whether the program, running under the given process id, does its work.
     `prepare` is called before each start and raises `StartError` when trying is pointless.
+    A Python `module` is forked from a process that has loaded what it needs, where that can be
+    done (`cli.forks`); elsewhere `command` runs it.
     """
 
     name: str
     command: Sequence[str]
     ready: Callable[[int], Awaitable[bool]]
+    module: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     folder: Path | None = None
     user: User | None = None

@@ -41,6 +41,7 @@ def service_program(
         name=name,
         # -P: a folder called `services` where the user happens to be is not this one.
         command=[sys.executable, "-P", "-m", f"services.{service_of(name)}"],
+        module=f"services.{service_of(name)}",
         environment=service_environment(name, topology, folder, database_url, environment),
         ready=ready,
     )
@@ -140,6 +141,7 @@ def stripe_program(
     return Program(
         name="stripe",
         command=[sys.executable, "-P", "-m", "sandbox.stripe"],
+        module="sandbox.stripe",
         environment={
             **{name: value for name, value in environment.items() if not name.startswith("SHOP_")},
             "PYTHONUNBUFFERED": "1",

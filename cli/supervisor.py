@@ -9,6 +9,7 @@ import signal
 import time
 from asyncio.subprocess import DEVNULL, Process
 
+from cli.forks import Forked, Forks, can_fork
 from cli.output import Output
 from cli.programs import Program, StartError, popen_arguments
 
@@ -27,11 +28,12 @@ LAST_WORDS_SECONDS = 0.5
 class Kept:
     """One program under supervision."""
 
-    def __init__(self, program: Program, output: Output) -> None:
+    def __init__(self, program: Program, output: Output, forks: Forks) -> None:
         self.program = program
         self.ready = asyncio.Event()
-        self.process: Process | None = None
+        self.process: Process | Forked | None = None
         self._output = output
+        self._forks = forks
         self._stopping = asyncio.Event()
         self._gave_up = asyncio.Event()
         self._reason = ""
@@ -106,26 +108,28 @@ class Kept:
         copying.cancel()
         return f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
 
-    async def _start(self) -> tuple[Process, asyncio.Task[None]]:
+    async def _start(self) -> tuple[Process | Forked, asyncio.Task[None]]:
         """Start the program, and copy what it writes. Raises StartError or OSError."""
         program = self.program
         await asyncio.to_thread(program.prepare)
-        # Not asyncio's pipe: it makes `wait` wait for everybody who has inherited the other end.
         reading, writing = os.pipe()
         try:
-            self.process = await asyncio.create_subprocess_exec(
-                *program.command,
-                stdin=DEVNULL,
-                stdout=writing,
-                stderr=writing,
-                **popen_arguments(program),
-            )
+            if program.module and can_fork():
+                self.process = await self._forks.fork(program, writing)
+            else:
+                self.process = await asyncio.create_subprocess_exec(
+                    *program.command,
+                    stdin=DEVNULL,
+                    stdout=writing,
+                    stderr=writing,
+                    **popen_arguments(program),
+                )
         except BaseException:
             os.close(reading)
             raise
         finally:
             os.close(writing)
-        copying = asyncio.create_task(self._copy(reading))
+        copying = asyncio.create_task(self._output.lines(program.name).copy(reading))
         if self._stopping.is_set():  # asked to while it was starting
             self.process.send_signal(program.stop_signal)
         return self.process, copying
@@ -137,20 +141,6 @@ class Kept:
             pause = min(pause * 1.2, LONGEST_PROBE_SECONDS)
         self.ready.set()
 
-    async def _copy(self, reading: int) -> None:
-        """Write what comes from a pipe, line by line, until everybody has closed the other end."""
-        lines = self._output.lines(self.program.name)
-        stream = asyncio.StreamReader()
-        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(reading, "rb", 0)
-        )
-        try:
-            while chunk := await stream.read(1 << 16):
-                lines.feed(chunk)
-        finally:
-            lines.end()
-            transport.close()
-
 
 class Supervisor:
     """The programs that are kept, by name."""
@@ -158,10 +148,16 @@ class Supervisor:
     def __init__(self, output: Output) -> None:
         self._output = output
         self._kept: dict[str, Kept] = {}
+        self._forks = Forks(output)
+
+    def expect_forks(self) -> None:
+        """Begin to load what forked programs need, which takes longer than starting them."""
+        if can_fork():
+            self._forks.expect()
 
     def start(self, program: Program) -> None:
         """Start a program and keep it. From the main thread only, see `cli.programs`."""
-        self._kept[program.name] = Kept(program, self._output)
+        self._kept[program.name] = Kept(program, self._output, self._forks)
 
     async def wait_ready(self, *names: str, seconds: float = 30.0) -> None:
         """Until all of them work. Raises StartError."""
@@ -184,6 +180,10 @@ class Supervisor:
         """Stop these, all at the same time."""
         kept = [self._kept[name] for name in names if name in self._kept]
         await asyncio.gather(*(one.stop() for one in kept))
+
+    async def end(self) -> None:
+        """Let go of what is needed to start programs, once all are stopped."""
+        await self._forks.stop()
 
     def kill_all(self) -> None:
         """End everything at once."""

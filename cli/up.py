@@ -16,7 +16,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from cli import edge, migrate
+from cli import edge, schemas
 from cli.data_folder import Admin, DataFolder, write_secret
 from cli.database import Databases, databases_from, databases_of, ensure_database, without_password
 from cli.output import Output
@@ -80,15 +80,16 @@ class Shop:
         """Start everything and say so, when everything answers. Raises StartError."""
         folder, topology, supervisor = self._folder, self.topology, self._supervisor
         edge_options(os.environ)  # what it cannot understand is better said at once
+        supervisor.expect_forks()
         folder.prepare()
         databases = databases_from(os.environ)
         wants_demo = self._wants_demo(embedded=databases is None)
-        if databases is None:
-            databases = await self._start_postgres()
-        await migrate.migrate(databases, SERVICES, self._say_migrated)
         if not uses_stripe(os.environ):
             write_secret(folder.stripe_address, f"{topology.stripe}\n")
             supervisor.start(stripe_program(topology, folder, os.environ))
+        if databases is None:
+            databases = await self._start_postgres()
+        await self._migrate(databases)
         processes = tuple(topology.services)
         for name in processes:
             url = databases.services[service_of(name)]
@@ -98,12 +99,11 @@ class Shop:
 
             await demo.load(folder, databases)
             folder.demo_wanted.unlink(missing_ok=True)
+        the_edge = edge_program(topology, folder, os.environ)  # written while they start
         await supervisor.wait_ready(*processes)
-        if not uses_stripe(os.environ):
-            await supervisor.wait_ready(STRIPE)
         # Not earlier: it would meet services that are not there, count them as failing, and say so.
-        supervisor.start(edge_program(topology, folder, os.environ))
-        await supervisor.wait_ready(ENVOY)
+        supervisor.start(the_edge)
+        await supervisor.wait_ready(ENVOY, *(() if uses_stripe(os.environ) else (STRIPE,)))
         self._announce(databases, folder.read_admin())
 
     async def stop(self) -> None:
@@ -114,6 +114,7 @@ class Shop:
         await self._supervisor.stop(*self.topology.services)
         await self._supervisor.stop(ENVOY, STRIPE)
         await self._supervisor.stop(POSTGRES)
+        await self._supervisor.end()
 
     def kill(self) -> None:
         self._supervisor.kill_all()
@@ -141,8 +142,14 @@ class Shop:
         await ensure_database(cluster.url("postgres"), "shop")
         return databases_of(cluster.url("shop"))
 
-    def _say_migrated(self, step: migrate.Migration) -> None:
-        self._output.say("migrate", str(step))
+    async def _migrate(self, databases: Databases) -> None:
+        if await schemas.is_current(databases, SERVICES):
+            return
+        from cli import migrate
+
+        await migrate.migrate(
+            databases, SERVICES, lambda step: self._output.say("migrate", str(step))
+        )
 
     def _announce(self, databases: Databases, admin: Admin | None) -> None:
         topology = self.topology

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 SHOP = Path(sys.executable).with_name("shop")
+FORK_SERVER = "shop fork server"
 ROOT = Path(__file__).resolve().parent.parent
 
 # All callers of a test have one address.
@@ -114,10 +115,16 @@ class ShopUp:
 
     def find(self, what: str) -> Process | None:
         """The process that `shop up` itself keeps and whose command has these words in it."""
-        for process in self.processes():
-            if process.parent == self.process.pid and what in process.command:
+        for process in self.kept():
+            if what in process.command:
                 return process
         return None
+
+    def kept(self) -> list[Process]:
+        """The processes that `shop up` itself keeps: its children, and the fork server's."""
+        own = self.processes()
+        servers = [each.pid for each in own if each.command.startswith(FORK_SERVER)]
+        return [each for each in own if each.parent in {self.process.pid, *servers}]
 
     async def stop(self, seconds: float = 20) -> int:
         """Ask it to end as Ctrl-C does; its exit status."""

@@ -16,9 +16,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from cli import migrate
+from cli import migrate, schemas
 from cli.database import Databases, databases_from, databases_of, service_url, with_user
 from cli.programs import StartError
+from cli.topology import SERVICES
 from tests.postgres_fixtures import in_database
 
 
@@ -66,6 +67,27 @@ async def test_a_second_run_finds_nothing_to_do(empty: Databases) -> None:
     assert pending
     assert await run(empty) == []
     assert await migrate.pending(empty) == []
+
+
+@pytest.mark.parametrize("service", migrate.migrated_services())
+def test_names_of_files_tell_the_newest_migration(service: str) -> None:
+    assert schemas.newest(service) == migrate.revisions(service)[-1]
+
+
+async def test_only_what_every_service_finds_up_to_date_needs_no_migration(
+    empty: Databases,
+) -> None:
+    assert not await schemas.is_current(empty, SERVICES)
+    await run(empty)
+    assert await schemas.is_current(empty, SERVICES)
+    assert empty.owner is not None
+    owner = await asyncpg.connect(empty.owner)
+    await owner.execute("UPDATE cart.alembic_version SET version_num = '0000'")
+    assert not await schemas.is_current(empty, SERVICES)
+    assert await schemas.is_current(empty, {*SERVICES} - {"cart"})
+    await owner.execute("DROP SCHEMA cart CASCADE")
+    assert not await schemas.is_current(empty, SERVICES)
+    await owner.close()
 
 
 async def test_runs_at_the_same_time_apply_each_step_once(empty: Databases) -> None:

@@ -74,6 +74,20 @@ def test_nobody_else_is_told_a_key(topology: Topology, folder: DataFolder) -> No
     assert [name for name in edge if "STRIPE" in name] == []
 
 
+def test_a_service_is_told_no_database_but_its_own(topology: Topology, folder: DataFolder) -> None:
+    surrounding = {
+        "SHOP_DATABASE_URL": "postgresql://owner@db/shop",
+        **{
+            f"SHOP_{name.upper()}_DATABASE_URL": f"postgresql://{name}@db/x"
+            for name in ALL_SERVICES
+        },
+    }
+    for name in ALL_SERVICES:
+        environment = service_environment(name, topology, folder, "postgresql://own", surrounding)
+        urls = {key: value for key, value in environment.items() if "DATABASE_URL" in key}
+        assert urls == {f"SHOP_{name.upper()}_DATABASE_URL": "postgresql://own"}
+
+
 def test_a_file_that_is_not_there_is_named(topology: Topology, folder: DataFolder) -> None:
     with pytest.raises(StartError, match="STRIPE_SECRET_KEY_FILE names /nowhere"):
         told("payment", topology, folder, {"STRIPE_SECRET_KEY_FILE": "/nowhere"})

@@ -40,8 +40,7 @@ async def doubled(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sho
 
 def workers(shop: Shop, service: str) -> list[Process]:
     """The processes of a service."""
-    own = [each for each in shop.up.processes() if each.parent == shop.up.process.pid]
-    return [each for each in own if f"services.{service} " in f"{each.command} "]
+    return [each for each in shop.up.kept() if f"services.{service} " in f"{each.command} "]
 
 
 async def whole(shop: Shop, *services: str) -> None:
