@@ -48,7 +48,7 @@ def build(settings: Settings, database: Database) -> Server:
 
     expiry = partial(sweeper.free_expired, database)
     catalog.background("token keys", keys.refresh_forever)
-    catalog.background("changes", products.shelf.changes.forever)
+    catalog.background("shelf", products.shelf.forever)
     catalog.background("expiry", tasks.every(sweeper.SECONDS_BETWEEN, expiry))
     catalog.background("old keys", tasks.every(KEYS_SECONDS, database.forget_old_keys))
     return catalog

@@ -1,34 +1,46 @@
 """Products as the public reads them: rendered once, and kept until they change.
 
-What is on the shelf is at most `SECONDS` old, whatever happens. In general it is younger: the
+What is on the shelf is as old as `SECONDS` at most, whatever happens. In general it is younger: the
 process that changes a product, or what of it is available, forgets it before the change is
-answered, the others within some 20 ms (`kit.changes`). Staff see products as they are stored.
+answered, the others within some 20 ms (`kit.changes`). What is asked for again and again stays for
+longer: before its time is over, the database is asked who has written its rows, of many products at
+once, and what nobody has written since is as true as if it were looked up. Staff see products as
+they are stored.
 """
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Iterable
+from itertools import islice
+from typing import Any
 from uuid import UUID
 
 from google.protobuf.wrappers_pb2 import BytesValue
 
-from services.catalog import messages
+from services.catalog import messages, store
 from services.kit.cache import Cache
 from services.kit.changes import Changes
 from services.kit.db import Database
 from services.kit.statements import Fields
+from services.kit.tasks import every, forever
 from shop.catalog.v1 import catalog_pb2
 
 SECONDS = 5.0
 MOST_BYTES = 16 << 20
 CHANNEL = "catalog_changes"
+# Of its time; what ends within two of them is asked about, so a look may be late, or fail, once.
+LOOK_SHARE = 0.2
+LOOKED_AT_ONCE = 500
 
 
 class Shelf:
     """Serialized products by what they are asked for: an id or a slug."""
 
     def __init__(self, database: Database) -> None:
-        """`changes` is to run in the background, to hear of what other processes change."""
+        """`forever` is to run in the background, to hear of what other processes change."""
+        self._database = database
         self._cache = Cache(seconds=SECONDS, most_bytes=MOST_BYTES)
         self.get = self._cache.get
         self.moment = self._cache.moment
@@ -41,8 +53,25 @@ class Shelf:
         product = messages.product(row, staff=False).SerializeToString()
         if row["state"] != catalog_pb2.Product.DRAFT:
             variants = [UUID(variant["id"]) for variant in row["variants"]]
-            self._cache.put(key, product, [row["id"], *variants], looked_up)
+            self._cache.put(key, product, [row["id"], *variants], looked_up, store.writers(row))
         return product
+
+    async def forever(self) -> None:
+        """Hear of changes, and look whether what is wanted is still true."""
+        look = every(LOOK_SHARE * SECONDS, self.look)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(forever("shelf", look))
+            group.create_task(self.changes.forever())
+
+    async def look(self) -> None:
+        """Keep for another while what is wanted, would end soon, and has not been written since."""
+        ending = iter(self._cache.ending(2 * LOOK_SHARE * SECONDS).items())
+        while some := dict(islice(ending, LOOKED_AT_ONCE)):
+            ids: dict[str, Any] = {key: entry.tells_of[0] for key, entry in some.items()}
+            asked = time.monotonic()
+            async with self._database.connection() as connection:
+                found = await store.writers_of(connection, list(ids.values()))
+            self._cache.confirm({key: found.get(id) for key, id in ids.items()}, asked)
 
 
 def page(products: Iterable[bytes], next_page_token: str) -> bytes:

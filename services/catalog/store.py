@@ -21,6 +21,7 @@ from services.catalog import rules
 from services.catalog.tables import products, stock, variants
 from services.kit import errors
 from services.kit.db import Connection, Row, Statement, Transaction
+from services.kit.statements import Fields
 
 
 def _new(table: sa.Table, *names: str) -> dict[str, Any]:
@@ -41,6 +42,15 @@ def _id(name: str = "row_id") -> sa.BindParameter[UUID]:
     return sa.bindparam(name, type_=sa.Uuid)
 
 
+def _written_by(*tables: sa.Table) -> sa.ColumnElement[str]:
+    """The transactions that have written these rows as they are, whoever that was."""
+    first, *others = (
+        sa.cast(sa.literal_column(f"{table.name}.xmin"), sa.Text)  # of every table, in Postgres
+        for table in tables
+    )
+    return sa.func.concat_ws(sa.literal_column("' '"), first, *others, type_=sa.Text)
+
+
 # A variant with its stock as JSON: a product and all its variants are one row of one statement.
 _VARIANT_PARTS: dict[str, sa.ColumnElement[Any]] = {
     **{
@@ -54,6 +64,7 @@ _VARIANT_PARTS: dict[str, sa.ColumnElement[Any]] = {
     "on_hand": stock.c.on_hand,
     "reserved": stock.c.reserved,
     "allow_backorder": stock.c.allow_backorder,
+    "written_by": _written_by(variants, stock),
 }
 _VARIANT_JSON = sa.func.json_build_object(
     *(
@@ -83,6 +94,7 @@ PRODUCT = sa.select(
     products.c.version,
     products.c.create_time,
     products.c.update_time,
+    _written_by(products).label("written_by"),
     _variants_of_product.label("variants"),
 )
 # What `messages.variant` renders.
@@ -101,6 +113,23 @@ def _wanted(column: sa.ColumnElement[Any]) -> Statement:
 
 _PRODUCTS_BY_ID = _wanted(products.c.id)
 _PRODUCTS_BY_SLUG = _wanted(products.c.slug)
+_WRITERS = Statement(
+    sa.select(
+        products.c.id,
+        _written_by(products).label("written_by"),
+        sa.select(
+            sa.func.string_agg(
+                _written_by(variants, stock),
+                aggregate_order_by(sa.literal_column("' '"), variants.c.id),
+            )
+        )
+        .select_from(_with_stock)
+        .where(variants.c.product_id == products.c.id)
+        .correlate(products)
+        .scalar_subquery()
+        .label("variants_written_by"),
+    ).where(products.c.id == sa.any_(sa.bindparam("keys", type_=ARRAY(sa.Uuid))))
+)
 _LOCK_PRODUCT = Statement(
     sa.select(*(column for column in products.c if column.name != "search"))
     .where(products.c.id == _id())
@@ -232,6 +261,21 @@ async def products_by_slug(connection: Connection, slugs: Sequence[str]) -> dict
     else:
         rows = await _PRODUCTS_BY_SLUG.all(connection, keys=list(slugs))
     return {row["slug"]: row for row in rows}
+
+
+def writers(row: Fields) -> str:
+    """Who has written a product and its variants as they are in a row of `PRODUCT`.
+
+    It is another text once anything of it has been written again, by this program or by hand.
+    """
+    items = sorted(row["variants"], key=lambda item: str(item["id"]))
+    return " ".join([row["written_by"], *(item["written_by"] for item in items)])
+
+
+async def writers_of(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, str]:
+    """What `writers` says now of the products with these ids, as far as they exist."""
+    rows = await _WRITERS.all(connection, keys=list(ids))
+    return {row["id"]: f"{row['written_by']} {row['variants_written_by']}" for row in rows}
 
 
 async def get_product(connection: Connection, id: str) -> Row:

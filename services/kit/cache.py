@@ -1,23 +1,33 @@
 """Answers that are remembered for a while, until what they tell of changes.
 
 Bounded in time and in bytes. What is looked up while it changes is not remembered: an entry is
-never older than the last change that this process has heard of.
+never older than the last change that this process has heard of. Those that are asked for again and
+again can be kept for longer than their time, by looking at their versions instead of at them.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Hashable
-from typing import NamedTuple
+from collections.abc import Collection, Hashable, Mapping
+from dataclasses import dataclass
 
 # So many changed things are known one by one; past it, what was being looked up is not remembered.
 REMEMBERED_CHANGES = 10_000
 
 
-class _Entry(NamedTuple):
+@dataclass(slots=True)
+class Entry:
+    """What is remembered, until when.
+
+    `version` is other than that of the same thing at another time; `wanted` says that it has been
+    asked for since it was looked at last.
+    """
+
     value: bytes
     until: float
     tells_of: tuple[Hashable, ...]
+    version: object
+    wanted: bool = False
 
 
 class Cache:
@@ -28,7 +38,8 @@ class Cache:
         self._seconds = seconds
         self._most = most_bytes
         self._bytes = 0
-        self._entries: dict[str, _Entry] = {}
+        # Those that have least time left come first.
+        self._entries: dict[str, Entry] = {}
         self._keys: dict[Hashable, set[str]] = {}
         self._now = 0
         self._changed: dict[Hashable, int] = {}
@@ -40,6 +51,7 @@ class Cache:
         if entry is None:
             return None
         if time.monotonic() < entry.until:
+            entry.wanted = True
             return entry.value
         self._remove(key)
         return None
@@ -48,7 +60,14 @@ class Cache:
         """Now, as changes are counted: ask before a look-up, and give it to `put`."""
         return self._now
 
-    def put(self, key: str, value: bytes, tells_of: Collection[Hashable], looked_up: int) -> None:
+    def put(
+        self,
+        key: str,
+        value: bytes,
+        tells_of: Collection[Hashable],
+        looked_up: int,
+        version: object = None,
+    ) -> None:
         """Remember `value`, unless any of what it tells of has changed since `looked_up`."""
         if looked_up < self._since:
             return
@@ -56,12 +75,37 @@ class Cache:
             return
         if key in self._entries:
             self._remove(key)
-        self._entries[key] = _Entry(value, time.monotonic() + self._seconds, tuple(tells_of))
+        until = time.monotonic() + self._seconds
+        self._entries[key] = Entry(value, until, tuple(tells_of), version)
         self._bytes += len(value)
         for thing in tells_of:
             self._keys.setdefault(thing, set()).add(key)
         while self._bytes > self._most:
             self._remove(next(iter(self._entries)))
+
+    def ending(self, seconds: float) -> dict[str, Entry]:
+        """What is wanted, and would be forgotten within so long."""
+        found = {}
+        before = time.monotonic() + seconds
+        for key, entry in self._entries.items():
+            if entry.until > before:
+                break
+            if entry.wanted:
+                found[key] = entry
+        return found
+
+    def confirm(self, versions: Mapping[str, object], asked: float) -> None:
+        """Keep for another while, from the moment `asked`, those that still have these versions.
+
+        They were looked at after that moment, and are as true as when they would be put anew. The
+        others go when their time is over.
+        """
+        for key, version in versions.items():
+            entry = self._entries.get(key)
+            if entry is not None and entry.version == version and version is not None:
+                del self._entries[key]
+                entry.until, entry.wanted = asked + self._seconds, False
+                self._entries[key] = entry
 
     def forget(self, changed: Collection[Hashable]) -> None:
         """Forget what tells of anything that has changed."""

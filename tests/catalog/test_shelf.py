@@ -245,6 +245,7 @@ class Process:
 
     catalog: CatalogServiceStub
     stock: StockServiceStub
+    statements: list[str]
 
 
 @asynccontextmanager
@@ -253,14 +254,16 @@ async def process(url: str) -> AsyncIterator[Process]:
 
     def servicers(database: Database) -> list[tuple[object, object]]:
         products = handlers.CatalogService(database)
-        work.append(asyncio.ensure_future(products.shelf.changes.forever()))
+        work.append(asyncio.ensure_future(products.shelf.forever()))
         return [
             (catalog_pb2_grpc.add_CatalogServiceServicer_to_server, products),
             (stock_pb2_grpc.add_StockServiceServicer_to_server, StockService(database)),
         ]
 
     async with running.serving(url, metadata, servicers) as one:  # type: ignore[arg-type]
-        yield Process(CatalogServiceStub(one.channel), StockServiceStub(one.channel))
+        yield Process(
+            CatalogServiceStub(one.channel), StockServiceStub(one.channel), one.statements
+        )
         for task in work:
             task.cancel()
         await asyncio.gather(*work, return_exceptions=True)
@@ -318,6 +321,57 @@ async def test_what_was_not_heard_is_over_in_its_time(
     await owner_connection.execute("UPDATE catalog.products SET name = 'By hand'")
     assert await eventually(lambda: agrees(other, shop, product)) < 25
     assert (await true(shop, product)).name == "By hand"
+
+
+BY_HAND = {
+    "product": "UPDATE catalog.products SET name = 'By hand'",
+    "variant": "UPDATE catalog.variants SET price = 1234 WHERE id = $1",
+    "stock": "UPDATE catalog.stock SET on_hand = 77 WHERE variant_id = $1",
+}
+
+
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entries live for a moment."""
+    monkeypatch.setattr(shelf, "SECONDS", 1.0)
+
+
+async def test_what_is_wanted_is_not_looked_up_again_and_again(
+    brief: None, two: tuple[Process, Process], staff: User
+) -> None:
+    one, _ = two
+    shop = Stockroom(one.catalog, one.stock, staff)
+    product = await shop.product(price=EUR_10, stock=5)
+    for key in (product.id, product.slug):
+        await one.catalog.GetProduct(GetProductRequest(id=key))
+    one.statements.clear()
+    until = asyncio.get_running_loop().time() + 4
+    while asyncio.get_running_loop().time() < until:
+        for key in (product.id, product.slug):
+            await one.catalog.GetProduct(GetProductRequest(id=key))
+        await asyncio.sleep(0.02)
+    texts = [text for text in one.statements if "catalog.products" in text]
+    assert texts
+    assert not [text for text in texts if "description" in text]
+
+
+@pytest.mark.parametrize("table", BY_HAND)
+async def test_what_is_written_by_hand_is_seen_in_time_however_much_it_is_wanted(
+    table: str,
+    brief: None,
+    two: tuple[Process, Process],
+    staff: User,
+    owner_connection: asyncpg.Connection,
+) -> None:
+    one, other = two
+    shop = Stockroom(one.catalog, one.stock, staff)
+    variants = [NewVariant(price=EUR_10, stock=5, options={"size": size}) for size in ("S", "M")]
+    product = await shop.product(*variants)
+    assert await agrees(other, shop, product)
+    statement = BY_HAND[table]
+    arguments = [product.variants[1].id] if "$1" in statement else []
+    await owner_connection.execute(statement, *arguments)
+    assert await eventually(lambda: agrees(other, shop, product)) < 25
 
 
 async def test_who_could_not_hear_for_a_while_forgets_everything(

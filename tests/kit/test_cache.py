@@ -99,3 +99,55 @@ def test_what_has_no_room_at_all_is_not_kept(kept: Cache) -> None:
     assert kept.get("a") is None
     put(kept, "b", 1, value=bytes(100))
     assert kept.get("b") == bytes(100)
+
+
+def test_what_is_wanted_and_still_true_is_kept_for_another_while(
+    kept: Cache, clock: list[float]
+) -> None:
+    for key in ("true", "other", "gone", "unwanted"):
+        kept.put(key, b"value", [key], kept.moment(), version=1)
+    kept.put("unknown", b"value", ["unknown"], kept.moment())
+    clock[0] += 2
+    for key in ("true", "other", "gone", "unknown"):
+        assert kept.get(key) == b"value"
+    assert kept.ending(1) == {}
+    assert kept.ending(4).keys() == {"true", "other", "gone", "unknown"}
+    kept.confirm({"true": 1, "other": 2, "gone": None, "unknown": None}, asked=clock[0])
+    clock[0] += 4
+    assert [kept.get(key) for key in ("true", "other", "gone", "unwanted", "unknown")] == [
+        b"value",
+        None,
+        None,
+        None,
+        None,
+    ]
+    clock[0] += 2
+    assert kept.get("true") is None
+
+
+def test_it_has_to_be_wanted_again_to_be_looked_at_again(kept: Cache, clock: list[float]) -> None:
+    kept.put("a", b"value", [1], kept.moment(), version=1)
+    kept.get("a")
+    kept.confirm({"a": 1}, asked=clock[0])
+    assert kept.ending(10) == {}
+    kept.get("a")
+    assert kept.ending(10).keys() == {"a"}
+
+
+def test_what_was_forgotten_meanwhile_is_not_brought_back(kept: Cache, clock: list[float]) -> None:
+    kept.put("a", b"value", [1], kept.moment(), version=1)
+    kept.forget([1])
+    kept.confirm({"a": 1}, asked=clock[0])
+    assert kept.get("a") is None
+    kept.put("a", b"value", [1], kept.moment(), version=2)
+    kept.confirm({"a": 1}, asked=clock[0] + 100)
+    clock[0] += 6
+    assert kept.get("a") is None
+
+
+def test_what_is_confirmed_is_among_the_last_to_go(kept: Cache, clock: list[float]) -> None:
+    for number in range(3):
+        kept.put(str(number), bytes(30), [number], kept.moment(), version=1)
+    kept.confirm({"0": 1}, asked=clock[0])
+    put(kept, "3", 3, value=bytes(30))
+    assert [kept.get(str(number)) is not None for number in range(4)] == [True, False, True, True]
