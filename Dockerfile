@@ -44,7 +44,7 @@ RUN apt-get update \
            install -d -o shop -g shop -m 0700 "/secrets/$name"; \
        done \
     && install -d -o shop -g shop -m 0700 /state /backups \
-    && install -d -o shop -g shop -m 0755 /pages
+    && install -d -o shop -g shop -m 0755 /configuration
 COPY --from=build /shop /shop
 ENV PATH=/shop/.venv/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONSAFEPATH=1 \

@@ -4,7 +4,8 @@
 why each part of it is there; the contract (`generated/shop.binpb`), which says what the public
 methods are, who may call them and which REST addresses they have; and the addresses of an `Edge`.
 
-`python -m cli.edge` renders `envoy/envoy.yaml`, which docker-compose and Kubernetes use.
+`shop edge` prints the one of docker-compose and Kubernetes, which their containers do when they
+start; `python -m cli.edge` keeps it in `envoy/envoy.yaml`, as it is when nothing is chosen.
 """
 
 from __future__ import annotations

@@ -252,7 +252,7 @@ def edge() -> None:
     async def render() -> str:
         return edges.render(edges.Edge.compose(EdgeOptions.of(os.environ), collector(os.environ)))
 
-    typer.echo(run(render()))
+    typer.echo(run(render()), nl=False)
 
 
 @app.command()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import re
+import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ import pytest
 import yaml
 from compose_spec import PyCompose
 
-from cli import deployment_secrets, edge
+from cli import deployment_secrets, edge, web
 from cli.topology import ALL_SERVICES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -175,15 +178,56 @@ def test_runs_the_versions_that_are_tested() -> None:
 
 
 def test_the_edge_finds_what_it_is_configured_with() -> None:
-    container = CONTAINERS["edge"]
-    descriptors = Path(container["working_dir"]) / edge.Edge.compose().descriptors
-    assert f"./generated/shop.binpb:{descriptors}:ro" in container["volumes"]
-    pages = edge.Edge.compose().web
-    assert pages is not None
-    assert f"pages:{Path(container['working_dir']) / pages}:ro" in container["volumes"]
-    assert f"python -m cli.web {pages} " in (ROOT / "Dockerfile").read_text()
-    assert f"cp -r {pages}/. /pages" in CONTAINERS["pages"]["command"][-1]
-    assert f"./{edge.COMPOSE.relative_to(ROOT)}:/etc/envoy/envoy.yaml:ro" in container["volumes"]
-    assert container["command"][:2] == ["--config-path", "/etc/envoy/envoy.yaml"]
+    container, making = CONTAINERS["edge"], CONTAINERS["configuration"]
+    (volume,) = container["volumes"]
+    assert volume == f"configuration:{container['working_dir']}:ro"
+    assert making["volumes"] == [volume.removesuffix(":ro")]
+    script = making["command"][-1]
+    copied = script.partition("cp -r ")[2].partition(f" {container['working_dir']} ")[0].split()
+    here = edge.Edge.compose()
+    assert here.web is not None
+    assert copied == [str(here.web), str(here.descriptors.parent)]
+    assert f"python -m cli.web {here.web} " in (ROOT / "Dockerfile").read_text()
+    file = f"{container['working_dir']}/{container['command'][1]}"
+    assert script.endswith(f" && shop edge > {file}")
+    # Started anew when it is configured anew.
+    assert container["environment"] == making["environment"]
     for argument in container["command"][2:]:
         assert argument in edge.ARGUMENTS
+
+
+def test_the_edge_is_told_what_can_be_chosen_and_sends_traces_where_services_do() -> None:
+    told = CONTAINERS["configuration"]["environment"]
+    table = (ROOT / "docs" / "configuration.md").read_text().partition("## The edge")[2]
+    documented = set(re.findall(r"SHOP_[A-Z_]+", table))
+    # These need files, or both of services and edge to be told the same.
+    documented -= {"SHOP_TLS_CERTIFICATE", "SHOP_TLS_KEY", "SHOP_JWKS_CACHE_SECONDS"}
+    assert {name for name in told if name.startswith("SHOP_")} == documented
+    for service in ALL_SERVICES:
+        environment = CONTAINERS[service]["environment"]
+        assert {name for name in environment if name.startswith("OTEL_")} == {
+            name for name in told if name.startswith("OTEL_")
+        }
+
+
+@pytest.mark.parametrize("chosen", [{}, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://jaeger:4318"}])
+def test_envoy_takes_what_the_container_makes(chosen: dict[str, str], tmp_path: Path) -> None:
+    """By the very command, with what has not been set unset."""
+    shop = Path(sys.executable).with_name("shop")
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("SHOP_", "OTEL_"))}
+    told = CONTAINERS["configuration"]["environment"].keys()
+    assert chosen.keys() <= told
+    made = subprocess.run([shop, "edge"], env=clean | chosen, capture_output=True, check=True)
+    assert (made.stdout == edge.COMPOSE.read_bytes()) == (not chosen)
+    assert (b"jaeger" in made.stdout) == bool(chosen)
+    (tmp_path / "envoy.yaml").write_bytes(made.stdout)
+    (tmp_path / "generated").symlink_to(edge.DESCRIPTORS.parent)
+    web.build(tmp_path / "public", {})
+    done = subprocess.run(
+        [edge.envoy_binary(), "--mode", "validate", *CONTAINERS["edge"]["command"]],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

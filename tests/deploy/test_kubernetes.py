@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from cli import deployment_secrets, edge
+from cli.edge_traces import collector
 from cli.topology import ALL_SERVICES
 from services.kit.server import LIVE
 
@@ -45,9 +46,10 @@ def resources(folder: Path) -> Iterator[tuple[Path, Manifest]]:
                 yield there, document
 
 
+TRACES = KUBERNETES / "components" / "traces"
 EVERYTHING = {
     f"{path.relative_to(KUBERNETES)} {document['kind']} {document['metadata']['name']}": document
-    for folder in OVERLAYS
+    for folder in (*OVERLAYS, TRACES)
     for path, document in resources(folder)
 }
 OF_BASE = [document for _, document in resources(BASE)]
@@ -83,7 +85,7 @@ def test_the_check_finds_what_is_wrong() -> None:
 
 
 class TestKustomizations:
-    @pytest.mark.parametrize("folder", [BASE, *OVERLAYS], ids=lambda folder: folder.name)
+    @pytest.mark.parametrize("folder", [BASE, *OVERLAYS, TRACES], ids=lambda folder: folder.name)
     def test_name_every_file_that_is_there_and_no_other(self, folder: Path) -> None:
         told = kustomization(folder)
         named = {name for name in told["resources"] if name.endswith(".yaml")}
@@ -103,14 +105,18 @@ class TestKustomizations:
                 for document in documents(folder / patch["path"]):
                     assert (document["kind"], document["metadata"]["name"]) in there
 
+    @pytest.mark.parametrize("traced", [False, True], ids=["", "with traces"])
     @pytest.mark.parametrize("folder", OVERLAYS, ids=lambda folder: folder.name)
-    def test_kubectl_renders_them(self, folder: Path, tmp_path: Path) -> None:
+    def test_kubectl_renders_them(self, folder: Path, traced: bool, tmp_path: Path) -> None:
         """Where there is a kubectl: it has kustomize in it."""
         if shutil.which("kubectl") is None:
             pytest.skip("no kubectl")
         copy = tmp_path / "kubernetes"
         shutil.copytree(KUBERNETES, copy, ignore=shutil.ignore_patterns("secrets"))
         deployment_secrets.write(copy / "overlays" / "development" / "secrets")
+        if traced:
+            file = copy / "overlays" / folder.name / "kustomization.yaml"
+            file.write_text(file.read_text().replace("# components:", "components:"))
         done = subprocess.run(
             ["kubectl", "kustomize", str(copy / "overlays" / folder.name)],
             capture_output=True,
@@ -122,6 +128,8 @@ class TestKustomizations:
         for document in rendered:
             kubernetes_validate.validate(document, "1.34", strict=True)
             assert document["kind"] == "Namespace" or document["metadata"]["namespace"] == "shop"
+        (told,) = (one["data"] for one in rendered if one["kind"] == "ConfigMap")
+        assert ("OTEL_EXPORTER_OTLP_ENDPOINT" in told) == traced
         secrets = {one["metadata"]["name"] for one in rendered if one["kind"] == "Secret"}
         mounted = {
             volume["secret"]["secretName"]
@@ -290,16 +298,40 @@ def test_the_edge_reckons_with_as_many_pods_as_there_can_be() -> None:
 
 def test_the_edge_reads_the_contract_where_its_configuration_says() -> None:
     pod = _template(of_base("Deployment", "edge"))
-    (copying,), (envoy,) = pod["initContainers"], pod["containers"]
-    *sources, pages, _ = copying["command"][2:]
-    assert all((ROOT / name).is_file() for name in sources)
-    (folder,) = {Path(name).parent for name in sources if name.endswith(".binpb")}
-    mounts = {mount["mountPath"] for mount in envoy["volumeMounts"]}
-    assert str(Path(envoy["workingDir"]) / folder) in mounts
-    assert edge.Edge.compose().descriptors.parent == folder
+    (making,), (envoy,) = pod["initContainers"], pod["containers"]
+    here = edge.Edge.compose()
+    assert here.web is not None
+    (mount,) = envoy["volumeMounts"]
+    assert mount["mountPath"] == envoy["workingDir"]
+    assert [one["mountPath"] for one in making["volumeMounts"]] == [mount["mountPath"]]
+    assert making["command"] == [
+        "sh",
+        "-c",
+        (
+            f"cp -r {here.web} {here.descriptors.parent} {mount['mountPath']}"
+            f" && shop edge > {mount['mountPath']}/{envoy['args'][1]}"
+        ),
+    ]
+    assert {"configMapRef": {"name": "shop"}} in making["envFrom"]
     # Pages are made when the image is built: see the Dockerfile.
-    assert Path(pages) == edge.Edge.compose().web
-    assert str(Path(envoy["workingDir"]) / pages) in mounts
-    assert f"python -m cli.web {pages}" in (ROOT / "Dockerfile").read_text()
+    assert f"python -m cli.web {here.web}" in (ROOT / "Dockerfile").read_text()
     for argument in envoy["args"][2:]:
         assert argument in edge.ARGUMENTS
+
+
+def test_traces_reach_the_collector_from_the_edge_and_from_all_services() -> None:
+    (told,) = documents(TRACES / "told.yaml")
+    found = collector(told["data"])
+    assert found is not None
+    assert found.percent == 10
+    (policy,) = documents(TRACES / "policy.yaml")
+    assert policy["spec"]["egress"] == [{"ports": [{"port": found.address.port}]}]
+    named = {name: one for name, one in EVERYTHING.items() if "components" in name}
+    (jaeger,) = (one for name, one in named.items() if name.endswith("Service jaeger"))
+    assert jaeger["metadata"]["name"] == found.address.host
+    assert found.address.port in {port["port"] for port in jaeger["spec"]["ports"]}
+    (lets_in,) = (one for name, one in named.items() if name.endswith("NetworkPolicy jaeger"))
+    (peer,) = lets_in["spec"]["ingress"][0]["from"]
+    assert peer["podSelector"] == policy["spec"]["podSelector"]
+    (selected,) = policy["spec"]["podSelector"]["matchExpressions"]
+    assert set(selected["values"]) == {"edge", *ALL_SERVICES}
