@@ -63,7 +63,7 @@ async def serving(
         auth.ServiceCredential("tested", callers.SECRET),
         check_session=check_session,
     )
-    layers = interceptors.stack(authenticator, secret=callers.SECRET.encode())
+    layers = interceptors.stack(authenticator, secrets=[callers.SECRET.encode()])
     server = Server("127.0.0.1:0", layers, ready=database.ready, drain_seconds=0.5)
     for add, servicer in servicers(database):
         server.add(add, servicer)

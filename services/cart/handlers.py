@@ -53,7 +53,7 @@ def owner() -> Owner:
     guest = Owner(token_hash=digest(token))
     if current.claim is not None and guest.token_hash is not None:
         # A guest's idempotency keys are those of the cart, not those of everybody who asks alike.
-        current.claim = replace(current.claim, scope=f"cart:{guest.token_hash.hex()}")
+        current.claim = replace(current.claim, scopes=(f"cart:{guest.token_hash.hex()}",))
     return guest
 
 

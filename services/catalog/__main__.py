@@ -32,7 +32,7 @@ class Settings(ServiceSettings):
 
 def build(settings: Settings, database: Database) -> Server:
     """The service, ready to start."""
-    credential = ServiceCredential(settings.service, settings.service_secret.get_secret_value())
+    credential = ServiceCredential(settings.service, *settings.service_secrets())
     users = users_pb2_grpc.AuthServiceStub(
         clients.connect(
             settings.users_address, credential, idempotent=["shop.users.v1.AuthService/GetJwks"]

@@ -7,6 +7,7 @@ the keys that the users service publishes; `jwk`, `jku` and `x5u` headers are no
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -178,11 +179,14 @@ def _expired() -> errors.ServiceError:
 
 
 class ServiceCredential:
-    """What services show each other: a short-lived HS256 JWT under the secret they all share."""
+    """What services show each other: a short-lived HS256 JWT under the secret they all share.
 
-    def __init__(self, service: str, secret: str) -> None:
+    While it is replaced there are several: the first one signs, credentials of all are taken.
+    """
+
+    def __init__(self, service: str, *secrets: str) -> None:
         self._service = service
-        self._secret = secret
+        self._secrets = secrets
         self._own: tuple[str, float] = ("", 0.0)
         self._known: dict[str, tuple[Caller, float]] = {}
 
@@ -198,7 +202,7 @@ class ServiceCredential:
             "iat": int(now),
             "exp": int(now) + SERVICE_TOKEN_SECONDS,
         }
-        token = jwt.encode(claims, self._secret, algorithm=SERVICE_ALGORITHM)
+        token = jwt.encode(claims, self._secrets[0], algorithm=SERVICE_ALGORITHM)
         self._own = token, now + SERVICE_TOKEN_SECONDS / 2
         return token
 
@@ -207,27 +211,35 @@ class ServiceCredential:
         known = self._known.get(token)
         if known is not None and time.time() < known[1]:
             return known[0]
-        try:
-            claims = jwt.decode(
-                token,
-                self._secret,
-                algorithms=[SERVICE_ALGORITHM],
-                audience=SERVICE_AUDIENCE,
-                options={
-                    "require": ["iss", "aud", "iat", "exp"],
-                    "strict_aud": True,
-                    "verify_iat": False,
-                },
-            )
-        except MALFORMED:
+        for secret in self._secrets:
+            with contextlib.suppress(*MALFORMED):
+                claims = _service_claims(token, secret)
+                break
+        else:
             raise errors.unauthenticated(
                 reason_pb2.REASON_SERVICE_CREDENTIAL_INVALID,
                 "This method is for services of the shop, and the credential is not valid.",
-            ) from None
+            )
         caller = Caller(service=str(claims["iss"]))
         self._known = {key: value for key, value in self._known.items() if value[1] > time.time()}
         self._known[token] = caller, float(claims["exp"])
         return caller
+
+
+def _service_claims(token: str, secret: str) -> dict[str, Any]:
+    """What a credential says. Raises MALFORMED."""
+    claims: dict[str, Any] = jwt.decode(
+        token,
+        secret,
+        algorithms=[SERVICE_ALGORITHM],
+        audience=SERVICE_AUDIENCE,
+        options={
+            "require": ["iss", "aud", "iat", "exp"],
+            "strict_aud": True,
+            "verify_iat": False,
+        },
+    )
+    return claims
 
 
 class Authenticator:

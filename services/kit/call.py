@@ -7,6 +7,7 @@ transactions know of it without every function having to pass it on.
 from __future__ import annotations
 
 import asyncio
+import hmac
 import math
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -42,13 +43,28 @@ NOBODY = Caller()
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """An idempotency key as it is stored: whose, for which method, with which request."""
+    """An idempotency key as it is stored: whose, for which method, with which request.
 
-    scope: str
+    While the services' secret is replaced there are several, and a fingerprint under each: the
+    first one is stored, any is taken for the same request.
+    """
+
+    scopes: tuple[str, ...]
     method: str
     key: str
-    fingerprint: bytes
+    fingerprints: tuple[bytes, ...]
     answer: type[Message]
+
+    @property
+    def fingerprint(self) -> bytes:
+        """The one to store."""
+        return self.fingerprints[0]
+
+    def is_of(self, fingerprint: bytes | None) -> bool:
+        """Whether this is the request that was stored like that."""
+        return fingerprint is not None and any(
+            hmac.compare_digest(fingerprint, each) for each in self.fingerprints
+        )
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -63,13 +64,19 @@ class Replay(Exception):  # noqa: N818 - an outcome, not an error
 
 
 def claim(
-    key: str, method: str, caller: Caller, raw: bytes, secret: bytes, answer: type[Message]
+    key: str,
+    method: str,
+    caller: Caller,
+    raw: bytes,
+    secrets: Sequence[bytes],
+    answer: type[Message],
 ) -> Claim:
     """What to store for `key`. Raises INVALID_ARGUMENT unless it is 1 to 255 printable characters.
 
-    The fingerprint of the request is keyed by `secret`, because a request may hold a password.
+    The fingerprint of the request is keyed by a secret, because a request may hold a password.
     Callers who are not signed in have no name to scope a key to, so theirs is scoped to the request
-    itself: two strangers with the same key never meet.
+    itself: two strangers with the same key never meet. With several `secrets` such a key is taken
+    in the scope of each, as another process may know only one of them.
     """
     if not (0 < len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):
         raise ServiceError(
@@ -78,14 +85,17 @@ def claim(
             f"idempotency-key must be 1 to {LONGEST_KEY} printable ASCII characters.",
             violations=[FieldViolation("idempotency-key", "1 to 255 printable ASCII characters")],
         )
-    fingerprint = hmac.digest(secret, method.encode() + b"\0" + raw, hashlib.sha256)
+    request = method.encode() + b"\0" + raw
+    fingerprints = tuple(hmac.digest(secret, request, hashlib.sha256) for secret in secrets)
+    scopes: tuple[str, ...]
     if caller.user_id is not None:
-        scope = f"user:{caller.user_id}"
+        scopes = (f"user:{caller.user_id}",)
     elif caller.service:
-        scope = f"service:{caller.service}"
+        scopes = (f"service:{caller.service}",)
     else:
-        scope = f"anyone:{fingerprint.hex()}"
-    return Claim(scope, method, key, fingerprint, answer)
+        # Sorted: two processes that take the same ones do not wait for each other.
+        scopes = tuple(sorted(f"anyone:{each.hex()}" for each in fingerprints))
+    return Claim(scopes, method, key, fingerprints, answer)
 
 
 class Keys:
@@ -139,7 +149,11 @@ class Keys:
         Raises Replay when the key has an answer, FAILED_PRECONDITION when it came with another
         request, ABORTED when the first call is still at it.
         """
-        where = {"scope": claimed.scope, "method": claimed.method, "key": claimed.key}
+        for scope in claimed.scopes:
+            await self._take(tx, scope, claimed)
+
+    async def _take(self, tx: Connection, scope: str, claimed: Claim) -> None:
+        where = {"scope": scope, "method": claimed.method, "key": claimed.key}
         try:
             if await self._claim.value(tx, **where, fingerprint=claimed.fingerprint):
                 return
@@ -152,9 +166,9 @@ class Keys:
             ) from None
         row = await self._read.first(tx, **where)
         if row is None:  # forgotten between the two statements
-            await self.claim(tx, claimed)
+            await self._take(tx, scope, claimed)
             return
-        if not hmac.compare_digest(row["fingerprint"], claimed.fingerprint):
+        if not claimed.is_of(row["fingerprint"]):
             raise ServiceError(
                 StatusCode.FAILED_PRECONDITION,
                 reason_pb2.REASON_IDEMPOTENCY_KEY_REUSED,
@@ -167,15 +181,16 @@ class Keys:
         self, tx: Connection, claimed: Claim, answer: bytes, location: str, subject: str
     ) -> None:
         """Put the answer to the claimed key, before the commit."""
-        await self._store.run(
-            tx,
-            scope=claimed.scope,
-            method=claimed.method,
-            key=claimed.key,
-            new_answer=answer,
-            new_location=location,
-            new_subject=subject,
-        )
+        for scope in claimed.scopes:
+            await self._store.run(
+                tx,
+                scope=scope,
+                method=claimed.method,
+                key=claimed.key,
+                new_answer=answer,
+                new_location=location,
+                new_subject=subject,
+            )
 
     async def forget_user(self, tx: Connection, user_id: Any) -> int:
         """Remove the keys of a user, and the answers that tell about them."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import grpc
@@ -55,11 +55,11 @@ SERVER_FAULTS = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
 def stack(
     auth: Authenticator,
     *,
-    secret: bytes,
+    secrets: Sequence[bytes],
     concurrent_rpcs: int = 256,
     refuse_card_numbers: bool = True,
 ) -> list[Layer]:
-    """The layers of every service, outermost first; `secret` keys idempotency fingerprints."""
+    """The layers of every service, outermost first; `secrets` key idempotency fingerprints."""
     return [
         *tracing.current().layers,
         observe,
@@ -68,7 +68,7 @@ def stack(
         authenticate(auth),
         validate(refuse_card_numbers=refuse_card_numbers),
         conditional,
-        idempotent(secret),
+        idempotent(secrets),
         retry,
     ]
 
@@ -288,7 +288,7 @@ def validate(*, refuse_card_numbers: bool = True) -> Layer:
     return layer
 
 
-def idempotent(secret: bytes) -> Layer:
+def idempotent(secrets: Sequence[bytes]) -> Layer:
     """Let a call that has an `idempotency-key` have its effect once (see `kit.idempotency`)."""
 
     def layer(method: Method, handler: Handler) -> Handler:
@@ -302,7 +302,7 @@ def idempotent(secret: bytes) -> Layer:
                 return await handler(request, context)
             raw = request.SerializeToString(deterministic=True)
             current.claim = idempotency.claim(
-                key, method.path, current.caller, raw, secret, method.answer
+                key, method.path, current.caller, raw, secrets, method.answer
             )
             try:
                 return await handler(request, context)

@@ -112,7 +112,7 @@ class Server:
         """A server as the settings describe it, with all layers around its methods."""
         layers = interceptors.stack(
             auth,
-            secret=settings.service_secret.get_secret_value().encode(),
+            secrets=[secret.encode() for secret in settings.service_secrets()],
             concurrent_rpcs=settings.concurrent_rpcs,
             refuse_card_numbers=refuse_card_numbers,
         )

@@ -12,9 +12,11 @@ import os
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+LEAST_SECRET = 32
 
 
 class SettingsError(Exception):
@@ -62,7 +64,9 @@ class ServiceSettings(BaseSettings):
     listen: str = Field(description="host:port of the gRPC server; port 0 takes a free one")
     metrics_listen: str = Field("", description="host:port of the Prometheus page; empty: none")
     service_secret: SecretStr = Field(
-        min_length=32, description="signs the credential that services show each other"
+        min_length=LEAST_SECRET,
+        description="signs the credential that services show each other; several, separated by "
+        "commas, while one is replaced",
     )
     issuer: str = Field("shop", description="`iss` of access tokens")
     public_url: str = Field("http://127.0.0.1:8000", description="where clients reach the edge")
@@ -74,6 +78,17 @@ class ServiceSettings(BaseSettings):
     )
     concurrent_rpcs: int = Field(256, ge=1, description="calls at once; more are refused at once")
     drain_seconds: float = Field(5.0, ge=0, description="time that calls in flight get at shutdown")
+
+    @field_validator("service_secret")
+    @classmethod
+    def _each_is_long_enough(cls, value: SecretStr) -> SecretStr:
+        if any(len(secret) < LEAST_SECRET for secret in _listed(value)):
+            raise ValueError(f"each secret has to have at least {LEAST_SECRET} characters")
+        return value
+
+    def service_secrets(self) -> list[str]:
+        """The secrets of services: the first signs, all are taken."""
+        return _listed(self.service_secret)
 
     @classmethod
     def settings_customise_sources(
@@ -91,6 +106,10 @@ class ServiceSettings(BaseSettings):
         except ValidationError as error:
             service = cls.model_fields["service"].default
             raise SettingsError(_explain(error, f"SHOP_{service.upper()}_")) from None
+
+
+def _listed(value: SecretStr) -> list[str]:
+    return [part.strip() for part in value.get_secret_value().split(",")]
 
 
 def _content(variable: str) -> str:

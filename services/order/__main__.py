@@ -77,7 +77,7 @@ class Settings(MailSettings):
 
 def build(settings: Settings, database: Database) -> Server:
     """The service, ready to start. Raises SettingsError."""
-    credential = ServiceCredential(settings.service, settings.service_secret.get_secret_value())
+    credential = ServiceCredential(settings.service, *settings.service_secrets())
 
     def channel(service: str, address: str) -> grpc.aio.Channel:
         return clients.connect(address, credential, idempotent=IDEMPOTENT[service])

@@ -100,7 +100,7 @@ class Checkout:
         async with self._db.connection() as connection:
             order = await store.find_by_key(connection, call.user_id(), claim.key)
         if order is not None:
-            rules.check_same_request(order, claim.fingerprint)
+            rules.check_same_request(order, claim)
         return order
 
     async def _begin(self, draft: dict[str, Any]) -> Row | None:
@@ -125,10 +125,11 @@ class Checkout:
 
     async def _other(self, tx: Connection, draft: dict[str, Any]) -> Row | None:
         """The order in whose way `draft` is; None when it has just gone, or is of neither."""
-        if draft["idempotency_key"] is not None:
-            order = await store.find_by_key(tx, draft["user_id"], draft["idempotency_key"])
+        claim = call.current().claim
+        if claim is not None:
+            order = await store.find_by_key(tx, draft["user_id"], claim.key)
             if order is not None:
-                rules.check_same_request(order, draft["fingerprint"])
+                rules.check_same_request(order, claim)
                 return order
         if draft["cart_id"] is None:
             return None

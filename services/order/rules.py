@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any, TypeAlias
 
 from services.kit import errors
+from services.kit.call import Claim
 from services.kit.money import from_minor
 from services.kit.statements import Fields
 from shop.errors.v1 import reason_pb2
@@ -137,9 +138,9 @@ def new_number() -> str:
     return f"{letters[:4]}-{letters[4:]}"
 
 
-def check_same_request(order: Fields, fingerprint: bytes) -> None:
+def check_same_request(order: Fields, claim: Claim) -> None:
     """Raise IDEMPOTENCY_KEY_REUSED unless the order was made by a request like this one."""
-    if order["fingerprint"] != fingerprint:
+    if not claim.is_of(order["fingerprint"]):
         raise errors.failed_precondition(
             reason_pb2.REASON_IDEMPOTENCY_KEY_REUSED,
             "This idempotency-key was used with another request: take a new one.",

@@ -9,7 +9,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from services.kit import clients, process, tasks
 from services.kit.auth import AccessTokens, Authenticator, Keys, ServiceCredential
@@ -61,6 +61,13 @@ class Settings(ServiceSettings):
         min_length=1, description="whsec_…; several, separated by commas, while one is rolled"
     )
     stripe_base_url: str = Field("", description="where Stripe's API is; empty: Stripe itself")
+    stripe_mark: str = Field(
+        "",
+        max_length=64,
+        validate_default=True,
+        description="marks this shop's payments at Stripe (`shop` in their metadata); empty: made "
+        "of the services' secret, which then cannot be replaced",
+    )
     return_url: str = Field(
         "", description="where customers come back to after 3-D Secure; empty: the public URL"
     )
@@ -83,6 +90,18 @@ class Settings(ServiceSettings):
         if not all(part.strip() for part in value.get_secret_value().split(",")):
             raise ValueError("holds an empty secret")
         return value
+
+    @field_validator("stripe_mark")
+    @classmethod
+    def _outlives_the_secret(cls, value: str, so_far: ValidationInfo) -> str:
+        secret = so_far.data.get("service_secret")
+        if value or secret is None or "," not in secret.get_secret_value():
+            return value
+        mark = _mark(secret.get_secret_value().partition(",")[0].strip())
+        raise ValueError(
+            "while SHOP_SERVICE_SECRET is replaced, payments have to keep their mark at Stripe; "
+            f"under its first secret that was {mark}"
+        )
 
     def faults(self) -> Faults:
         """Where the process kills itself. Raises SettingsError in production."""
@@ -112,7 +131,7 @@ def assemble(settings: Settings, database: Database) -> Parts:
     """Everything that speaks to Stripe."""
     gateway = StripeGateway(
         settings.stripe_secret_key.get_secret_value(),
-        shop=_name_of(settings),
+        shop=settings.stripe_mark or _mark(settings.service_secrets()[0]),
         base_url=settings.stripe_base_url,
         seconds=settings.gateway_seconds,
         concurrent=settings.gateway_calls,
@@ -148,18 +167,17 @@ async def reconcile(settings: Settings) -> Report:
     return report
 
 
-def _name_of(settings: Settings) -> str:
+def _mark(secret: str) -> str:
     """What marks this shop's PaymentIntents, where several shops share an account at Stripe.
 
     It is made of the secret that no two shops share, and tells nothing of it.
     """
-    secret = settings.service_secret.get_secret_value().encode()
-    return hmac.new(secret, b"payments at stripe", hashlib.sha256).hexdigest()[:16]
+    return hmac.new(secret.encode(), b"payments at stripe", hashlib.sha256).hexdigest()[:16]
 
 
 def build(settings: Settings, database: Database) -> Server:
     """The service, ready to start."""
-    credential = ServiceCredential(settings.service, settings.service_secret.get_secret_value())
+    credential = ServiceCredential(settings.service, *settings.service_secrets())
 
     def channel(service: str, address: str) -> Any:
         return clients.connect(address, credential, idempotent=IDEMPOTENT[service])

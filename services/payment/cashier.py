@@ -68,7 +68,7 @@ class Cashier:
             if is_new:
                 return await self._wait_for(payment, self._charge(payment))
         if claim is not None:
-            rules.check_same_request(payment, claim.fingerprint)
+            rules.check_same_request(payment, claim)
         return await self._resume(payment)
 
     async def _begin(

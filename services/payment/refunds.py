@@ -51,7 +51,7 @@ class Refunds:
             self._faults.reach(Point.AFTER_REFUND)
             await self._patience.wait_for(self._ask(payment, refund))
         elif claim is not None:
-            rules.check_same_request(refund, claim.fingerprint)
+            rules.check_same_request(refund, claim)
 
     async def _begin(
         self, request: RefundPaymentRequest, claim: call.Claim | None

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 from grpc import StatusCode
 
 from services.kit import errors
+from services.kit.call import Claim
 from services.kit.errors import ServiceError
 from services.kit.statements import Fields
 from services.payment import gateway
@@ -193,9 +194,9 @@ def in_the_way(active: Fields) -> ServiceError:
     )
 
 
-def check_same_request(row: Fields, fingerprint: bytes) -> None:
+def check_same_request(row: Fields, claim: Claim) -> None:
     """Raise IDEMPOTENCY_KEY_REUSED unless the row was made by a request like this one."""
-    if row["fingerprint"] != fingerprint:
+    if not claim.is_of(row["fingerprint"]):
         raise errors.failed_precondition(
             reason_pb2.REASON_IDEMPOTENCY_KEY_REUSED,
             "This idempotency-key was used with another request: take a new one.",

@@ -65,7 +65,7 @@ def build(settings: Settings, database: Database) -> Server:
     """The service, ready to start. Raises SettingsError."""
     signing = SigningKeys(settings.signing_keys, delay_seconds=settings.signing_delay_seconds)
     passwords = settings.passwords()
-    credential = ServiceCredential(settings.service, settings.service_secret.get_secret_value())
+    credential = ServiceCredential(settings.service, *settings.service_secrets())
 
     async def own_keys() -> dict[str, object]:
         return {"keys": signing.jwks()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import grpc
@@ -63,11 +63,12 @@ async def serving(
     concurrent_rpcs: int = 256,
     drain_seconds: float = 1.0,
     telling_seconds: float = 0.0,
+    secrets: Sequence[str] = (callers.SECRET,),
 ) -> AsyncIterator[Served]:
     """Serve things until the block ends."""
     layers = interceptors.stack(
         authenticator(check_session=check_session),
-        secret=callers.SECRET.encode(),
+        secrets=[secret.encode() for secret in secrets],
         concurrent_rpcs=concurrent_rpcs,
     )
     asked = ready or (database.ready if database is not None else always_ready)

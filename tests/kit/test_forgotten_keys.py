@@ -54,7 +54,7 @@ class TestForgetting:
 
     async def test_a_key_that_vanishes_meanwhile_is_simply_new(self, database: Database) -> None:
         keys = idempotency.Keys(metadata)
-        claimed = idempotency.claim("k", "/m", NOBODY, b"", b"secret", Thing)
+        claimed = idempotency.claim("k", "/m", NOBODY, b"", [b"secret"], Thing)
         async with database.transaction() as tx:
             await keys.claim(tx, claimed)
             await keys.store(tx, claimed, Thing(text="a").SerializeToString(), "", "")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import asyncpg
@@ -14,14 +16,17 @@ from hypothesis import given, strategies as st
 
 from services.kit import idempotency
 from services.kit.call import NOBODY
+from services.kit.db import Database
 from services.kit.errors import ServiceError, failed_precondition
 from services.kit.ids import uuid7
 from shop.errors.v1 import reason_pb2
 from tests.callers import User, service
 from tests.kit.schema import COUNT, INSERT
-from tests.kit.serving import Served
+from tests.kit.serving import Served, always_ready, serving
 from tests.kit.things import Thing
 from tests.running import refused
+
+Secrets = tuple[str, ...]
 
 KEY = (("idempotency-key", "k-1"),)
 
@@ -172,7 +177,7 @@ class TestRefusals:
     @pytest.mark.parametrize("key", ["", "\0", "a\tb", "schlüssel", "\x7f", "x" * 256])
     def test_what_is_no_key_if_it_could_be_sent(self, key: str) -> None:
         with pytest.raises(ServiceError) as raised:
-            idempotency.claim(key, "/m", NOBODY, b"", b"secret", Thing)
+            idempotency.claim(key, "/m", NOBODY, b"", [b"secret"], Thing)
         assert raised.value.reason == reason_pb2.REASON_IDEMPOTENCY_KEY_INVALID
 
     async def test_a_handler_that_forgets_to_say_its_answer(self, served: Served) -> None:
@@ -235,9 +240,69 @@ class TestScope:
     @given(st.binary(max_size=20), st.binary(max_size=20))
     def test_the_fingerprint_tells_requests_apart(self, one: bytes, other: bytes) -> None:
         claims = [
-            idempotency.claim("k", "/m", NOBODY, raw, b"secret", Thing) for raw in (one, other)
+            idempotency.claim("k", "/m", NOBODY, raw, [b"secret"], Thing) for raw in (one, other)
         ]
         assert (claims[0].fingerprint == claims[1].fingerprint) == (one == other)
+
+
+@contextlib.asynccontextmanager
+async def two(
+    database: Database, one: Secrets, other: Secrets
+) -> AsyncIterator[tuple[Served, Served]]:
+    """Two processes, as it were, that know these secrets."""
+    async with (
+        serving(database, ready=always_ready, secrets=one) as first,
+        serving(database, ready=always_ready, secrets=other) as second,
+    ):
+        yield first, second
+
+
+class TestReplacedSecrets:
+    """Processes on both sides of each step of a rotation know each other's keys."""
+
+    OLD, NEW = "o" * 32, "n" * 32
+    STEPS = ((OLD,), (OLD, NEW), (NEW, OLD), (NEW,))
+
+    @pytest.mark.parametrize(("before", "after"), list(itertools.pairwise(STEPS)))
+    @pytest.mark.parametrize("method", ["CreateThing", "ServiceThing"])
+    async def test_a_call_repeated_at_the_other_process_happens_once(
+        self, database: Database, method: str, before: Secrets, after: Secrets
+    ) -> None:
+        for pair in ((before, after), (after, before)):
+            key = (("idempotency-key", str(uuid7())), *service("order"))
+            async with two(database, *pair) as (first, second):
+                made = await rows(first)
+                answers = []
+                for served in (first, second, first):
+                    served.things.behaviour[method] = creating(served)
+                    answers.append(
+                        await getattr(served.stub, method)(Thing(text="a"), metadata=key)
+                    )
+                assert answers == answers[:1] * 3
+                assert await rows(first) == made + 1
+
+    async def test_another_request_is_refused_all_the_same(self, database: Database) -> None:
+        before, after = self.STEPS[1:3]
+        key = (*KEY, *service("order"))
+        async with two(database, before, after) as (first, second):
+            for served in (first, second):
+                served.things.behaviour["ServiceThing"] = creating(served)
+            await first.stub.ServiceThing(Thing(text="a"), metadata=key)
+            with refused(StatusCode.FAILED_PRECONDITION, "IDEMPOTENCY_KEY_REUSED"):
+                await second.stub.ServiceThing(Thing(text="b"), metadata=key)
+
+    async def test_two_calls_at_the_same_time_are_one(self, database: Database) -> None:
+        before, after = self.STEPS[1:3]
+        async with two(database, before, after) as both:
+            for served in both:
+                served.things.behaviour["CreateThing"] = creating(
+                    served, meanwhile=lambda: asyncio.sleep(0.2)
+                )
+            one, other = await asyncio.gather(
+                *(served.stub.CreateThing(Thing(text="a"), metadata=KEY) for served in both)
+            )
+            assert one == other
+            assert await rows(both[0]) == 1
 
 
 class TestAnswersNotStored:

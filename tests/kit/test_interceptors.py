@@ -43,7 +43,7 @@ class TestStack:
     def test_the_layers_stand_in_this_order(self) -> None:
         names = [
             layer.__qualname__.partition(".")[0]
-            for layer in interceptors.stack(authenticator(), secret=b"secret")
+            for layer in interceptors.stack(authenticator(), secrets=[b"secret"])
         ]
         assert names == [
             "observe",

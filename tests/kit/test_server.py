@@ -203,7 +203,7 @@ class TestStop:
             finally:
                 told.append("ended")
 
-        layers = interceptors.stack(authenticator(), secret=b"secret")
+        layers = interceptors.stack(authenticator(), secrets=[b"secret"])
         server = Server("127.0.0.1:0", layers, ready=always_ready, drain_seconds=0)
         server.background("work", work)
         await server.start()

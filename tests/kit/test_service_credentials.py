@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 
 import jwt
@@ -20,6 +21,19 @@ class TestServiceCredential:
         token = auth.ServiceCredential("cart", callers.SECRET).token()
         caller = auth.ServiceCredential("order", callers.SECRET).verify(token)
         assert (caller.service, caller.user_id) == ("cart", None)
+
+    def test_while_the_secret_is_replaced_old_and_new_ones_understand_each_other(self) -> None:
+        old, new = "o" * 32, "n" * 32
+        steps: tuple[tuple[str, ...], ...] = ((old,), (old, new), (new, old), (new,))
+        for before, after in itertools.pairwise(steps):
+            for one, other in ((before, after), (after, before)):
+                token = auth.ServiceCredential("cart", *one).token()
+                assert auth.ServiceCredential("order", *other).verify(token).service == "cart"
+        for closed, opened in ((old, new), (new, old)):
+            with pytest.raises(ServiceError):
+                auth.ServiceCredential("order", closed).verify(
+                    auth.ServiceCredential("cart", opened).token()
+                )
 
     def test_it_is_made_anew_before_it_expires(self, monkeypatch: pytest.MonkeyPatch) -> None:
         credential = auth.ServiceCredential("cart", callers.SECRET)

@@ -98,6 +98,16 @@ class TestMistakes:
         assert "at least 32" in str(raised.value)
         assert "canary" not in str(raised.value)
 
+    def test_while_a_secret_is_replaced_there_are_several(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("SHOP_SERVICE_SECRET", f"{'n' * 32}, {'o' * 32}")
+        assert Settings.load().service_secrets() == ["n" * 32, "o" * 32]
+        monkeypatch.setenv("SHOP_SERVICE_SECRET", f"{'n' * 32},canary")
+        with pytest.raises(SettingsError, match="each secret has to have at least 32") as raised:
+            Settings.load()
+        assert "canary" not in str(raised.value)
+
     def test_a_file_that_is_not_there_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("SHOP_CATALOG_TOKEN_FILE", "/nowhere/token")
         with pytest.raises(SettingsError, match="TOKEN_FILE names /nowhere/token: No such"):

@@ -85,7 +85,7 @@ class TestOff:
             [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
         )
         assert said.stdout == "[]\n"
-        layers = interceptors.stack(authenticator(), secret=callers.SECRET.encode())
+        layers = interceptors.stack(authenticator(), secrets=[callers.SECRET.encode()])
         assert layers[0] is interceptors.observe
         off = tracing.Tracing()
         assert off.asking("/a.B/C", told) is told

@@ -145,7 +145,7 @@ async def serve(orders: Orders, users: Users) -> Server:
         auth.ServiceCredential("neighbours", callers.SECRET),
         check_session=_same,
     )
-    layers = interceptors.stack(authenticator, secret=callers.SECRET.encode())
+    layers = interceptors.stack(authenticator, secrets=[callers.SECRET.encode()])
     server = Server("127.0.0.1:0", layers, ready=ready, drain_seconds=0.5)
     server.add(order_pb2_grpc.add_OrderServiceServicer_to_server, orders)
     server.add(settlement_pb2_grpc.add_SettlementServiceServicer_to_server, orders)
