@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from services.catalog import category_store, search_rules, search_statements
-from services.catalog.search_lists import Shape
+from services.catalog import category_store, search_costs, search_rules, search_statements
+from services.catalog.search_lists import List, Shape
 from services.kit import pages
 from services.kit.db import Connection, Row
 from shop.catalog.v1 import catalog_pb2
@@ -107,8 +107,11 @@ async def _filters(
         values["categories"] = await category_store.descendants(connection, start)
         if not values["categories"]:
             return None
+    words: Sequence[Row] = []
+    searched: Sequence[search_rules.Term] = []
     if request.q:
-        searched = search_rules.terms(await search_statements.WORDS.all(connection, q=request.q))
+        words = await search_statements.WORDS.all(connection, q=request.q)
+        searched = search_rules.terms(words)
         if not searched:
             return None
         values["words"] = search_rules.tsquery(searched)
@@ -124,7 +127,32 @@ async def _filters(
         attributes="attributes" in values,
         words="words" in values,
     )
-    if search_statements.has_conditions(shape):
-        reach = REACH + REACH_EACH * pages.size(request)
-        values["reach"] = reach // len(values.get("categories", [None])) + 1
+    for part in search_statements.looked_through(shape):
+        values[f"{part.name}_reach"] = _reach(part, shape, request, words, searched)
     return shape, values
+
+
+def _reach(
+    part: List,
+    shape: Shape,
+    request: catalog_pb2.ListProductsRequest,
+    words: Sequence[Row],
+    searched: Sequence[search_rules.Term],
+) -> int:
+    """How many products of a list are looked at one by one, at most."""
+    size = pages.size(request)
+    default = REACH + REACH_EACH * size
+    if part.name == "begins" or not words:
+        return default
+    scope = "names" if part.name == "named" else "everywhere"
+    known = search_costs.shares(words, searched, scope)
+    if not known:
+        return default
+    return search_costs.reach(
+        known,
+        words[0]["products"],
+        size + 1,
+        by_id=part.key is None and not shape.category,
+        default=default,
+        other=shape.category or shape.attributes or shape.currency or shape.price,
+    )

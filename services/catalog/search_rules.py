@@ -23,7 +23,8 @@ def terms(words: Sequence[Any]) -> list[Term]:
     """The terms of a search, from its `words` with what is known of them.
 
     A word has its `lexeme`, its `positions` in the search, whether it is `known` as a word of some
-    product or `begins` one, and the `similar` known words. Only words that nobody knows are taken
+    product, the number of known words of which it is the beginning (`beginnings`), and the
+    `similar` known words. Only words that nobody knows are taken
     for typing errors; they are looked for all the same, as they may stand in a SKU.
     """
     last = max((max(word["positions"]) for word in words), default=0)
@@ -31,7 +32,7 @@ def terms(words: Sequence[Any]) -> list[Term]:
     for word in words:
         unfinished = last in word["positions"]
         spellings = [word["lexeme"]]
-        if not word["known"] and not (unfinished and word["begins"]):
+        if not word["known"] and not (unfinished and word["beginnings"]):
             spellings += corrections(word["lexeme"], word["similar"])
         found.append(Term(tuple(spellings), unfinished))
     return found

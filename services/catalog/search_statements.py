@@ -39,14 +39,18 @@ from services.catalog.search_lists import (
 from services.catalog.tables import product_categories, products, spellings
 from services.kit.db import Statement
 
-_MOST, _REACH = bind("most", sa.Integer), bind("reach", sa.Integer)
+_MOST = bind("most", sa.Integer)
 # What conditions look at, beside the id.
 _FILTERED = [products.c[name] for name in ("price", "currency", "attributes", "name_key", "search")]
 
 
-def has_conditions(shape: Shape) -> bool:
-    """Whether the statement has to look for products one by one, and so has `reach`."""
-    return any(part.conditions for part in lists(shape))
+def looked_through(shape: Shape) -> list[List]:
+    """The lists whose products have to be looked at one by one: each has a reach."""
+    return [part for part in lists(shape) if part.conditions]
+
+
+def _reach(part: List) -> sa.BindParameter[Any]:
+    return bind(f"{part.name}_reach", sa.Integer)
 
 
 def _in_order(part: List, columns: Columns) -> list[sa.ColumnElement[Any]]:
@@ -120,7 +124,7 @@ def _in_catalogue(part: List, gates: list[Clause]) -> tuple[sa.Select[Any], IsIn
         every = _ahead(part, products).where(*gates).subquery()
         return sa.select(every).order_by(*_in_order(part, every.c)).limit(_MOST), None
     ordered = _ahead(part, products, *_FILTERED)
-    ordered = ordered.order_by(*_in_order(part, ordered.selected_columns)).limit(_REACH)
+    ordered = ordered.order_by(*_in_order(part, ordered.selected_columns)).limit(_reach(part))
     near = ordered.subquery()
     hits = (
         sa.select(near.c.id, near.c.key)
@@ -128,7 +132,7 @@ def _in_catalogue(part: List, gates: list[Clause]) -> tuple[sa.Select[Any], IsIn
         .order_by(*_in_order(part, near.c))
         .limit(_MOST)
     )
-    is_far = _count(_ahead(part, products).limit(_REACH).subquery()) == _REACH
+    is_far = _count(_ahead(part, products).limit(_reach(part)).subquery()) == _reach(part)
     return hits, lambda found: (_count(found) < _MOST) & is_far
 
 
@@ -141,8 +145,9 @@ def _in_categories(part: List, gates: list[Clause]) -> tuple[sa.Select[Any], IsI
     if not part.conditions:
         first = ordered.order_by(*_in_order(part, ordered.selected_columns)).limit(_MOST).lateral()
         return sa.select(source.c.id.label("source"), first).where(*gates), None
-    far = ordered.limit(_REACH).subquery()
-    near = ordered.order_by(*_in_order(part, ordered.selected_columns)).limit(_REACH).subquery()
+    far = ordered.limit(_reach(part)).subquery()
+    near = ordered.order_by(*_in_order(part, ordered.selected_columns))
+    near = near.limit(_reach(part)).subquery()
     # As a scalar it is asked of one product at a time, in order; as a join it might not be.
     fulfils = (
         sa.select(products.c.id)
@@ -166,7 +171,7 @@ def _in_categories(part: List, gates: list[Clause]) -> tuple[sa.Select[Any], IsI
         of_source = (
             sa.select(found.c.id).where(found.c.source == source.c.id).correlate(source).subquery()
         )
-        is_short, is_far = _count(of_source) < _MOST, _count(far) == _REACH
+        is_short, is_far = _count(of_source) < _MOST, _count(far) == _reach(part)
         return sa.exists(sa.select(source.c.id).where(is_short, is_far).correlate(None))
 
     return hits, is_incomplete
@@ -212,8 +217,35 @@ def page(shape: Shape) -> Statement:
     return Statement(sa.select(found).order_by(*order).limit(_MOST))
 
 
+def _shares(common: sa.CTE, lexeme: Any, similar: Any) -> sa.Lateral:
+    """What share of products have a word, words that begin so, or similar ones: common ones only.
+
+    Each `everywhere` and in `names`; with the least share, and how many words are known as common.
+    """
+    word, share = common.c.word.collate("C"), common.c.share
+    kinds = {
+        "share": word == lexeme,
+        "begun": sa.func.starts_with(word, lexeme),
+        "meant": word == sa.any_(similar),
+    }
+    columns = []
+    for scope, is_of in (("everywhere", ~common.c.in_names), ("names", common.c.in_names)):
+        columns += [
+            sa.func.sum(share).filter(is_of, which).label(f"{scope}_{kind}")
+            for kind, which in kinds.items()
+        ]
+        columns += [
+            sa.func.min(share).filter(is_of).label(f"{scope}_least"),
+            sa.func.count().filter(is_of).label(f"{scope}_named"),
+        ]
+    return sa.select(*columns).lateral()
+
+
 def _words() -> Statement:
-    """The words of the search `q`, with what is known of them: see `search_rules.terms`."""
+    """The words of the search `q`, with what is known of them.
+
+    See `search_rules.terms` and `search_costs.shares`.
+    """
     found = sa.func.unnest(sa.func.catalog.words(bind("q"))).table_valued(
         sa.column("lexeme", sa.Text), sa.column("positions", ARRAY(sa.SmallInteger)), "weights"
     )
@@ -222,19 +254,32 @@ def _words() -> Statement:
     begins = (spellings.c.spelling >= lexeme) & (
         spellings.c.spelling < lexeme.concat(LAST_CHARACTER)
     )
+    beginnings = sa.select(spellings.c.word).where(is_word, begins).correlate(found)
     variations = sa.func.array_append(
         sa.func.catalog.rests(found.c.lexeme, type_=ARRAY(sa.Text)), found.c.lexeme
     )
-    similar = sa.select(spellings.c.word).where(spellings.c.spelling == sa.any_(variations))
-    return Statement(
-        sa.select(
-            found.c.lexeme,
-            found.c.positions,
-            sa.exists().where(is_word, spellings.c.spelling == lexeme).label("known"),
-            sa.exists().where(is_word, begins).label("begins"),
-            sa.func.array(similar.distinct().limit(number(100)).scalar_subquery()).label("similar"),
-        )
+    near = sa.select(spellings.c.word).where(spellings.c.spelling == sa.any_(variations))
+    words = sa.select(
+        found.c.lexeme,
+        found.c.positions,
+        sa.exists().where(is_word, spellings.c.spelling == lexeme).label("known"),
+        _count(beginnings.limit(number(100)).subquery()).label("beginnings"),
+        sa.func.array(
+            near.distinct().limit(number(100)).scalar_subquery(), type_=ARRAY(sa.Text)
+        ).label("similar"),
+    ).cte("words")
+    shares = sa.func.catalog.word_shares().table_valued(
+        sa.column("word", sa.Text), sa.column("share", sa.Float), sa.column("in_names", sa.Boolean)
     )
+    common = sa.select(shares).cte("common").prefix_with("MATERIALIZED")
+    of_word = _shares(common, words.c.lexeme.collate("C"), words.c.similar)
+    products_known = (
+        sa.select(sa.column("reltuples"))
+        .select_from(sa.table("pg_class", schema="pg_catalog"))
+        .where(sa.column("oid") == sa.literal_column("'catalog.products'::regclass"))
+        .scalar_subquery()
+    )
+    return Statement(sa.select(words, of_word, products_known.label("products")))
 
 
 WORDS = _words()
