@@ -146,11 +146,12 @@ def _reach(
         return default
     scope = "names" if part.name == "named" else "everywhere"
     known = search_costs.shares(words, searched, scope)
-    if not known:
+    products = words[0]["products"]
+    if not known or products < 1:
         return default
     return search_costs.reach(
         known,
-        words[0]["products"],
+        products,
         size + 1,
         by_id=part.key is None and not shape.category,
         default=default,

@@ -24,6 +24,8 @@ ENTRY = 0.4
 ENTRY_OF_BEGINNING = 1.0
 # A match that an inverted index has found, read from the table.
 MATCH = 6.0
+# How much later than by chance a page of several words may be full.
+PATIENCE = 4
 # Statistics name up to 1,000 words, and none that less than about 0.15 % of the products have.
 # Most of the others are far rarer.
 MOST_NAMED = 1000
@@ -65,20 +67,22 @@ def reach(
 
     None at all where that costs more than to read every match. Otherwise until it has cost what
     the rest would: with one term that is known beforehand; with several it depends on how often
-    they are together, of which each step tells more. With `other` filters, of which nothing is
-    known, never more than `default`.
+    they are together, of which each step tells more. Terms that are not found where chance alone
+    would have brought them together avoid each other: then there are few matches. With `other`
+    filters, of which nothing is known, never more than `default`.
     """
     step = STEP_BY_ID if by_id else STEP
     rarest = min(share.most for share in shares)
-    index = ENTRY * rarest + sum(ENTRY_OF_BEGINNING * one.most for one in shares if one.unfinished)
-    index *= products
-    matches = rarest * products
-    if step * wanted > rarest * (index + MATCH * matches):
+    beginnings = sum(share.most for share in shares if share.unfinished)
+    index = (ENTRY * rarest + ENTRY_OF_BEGINNING * beginnings) * products
+    every = index + MATCH * rarest * products
+    if step * wanted > rarest * every:
         return 0
     if len(shares) == 1:
-        far = (index + MATCH * matches) / step
+        far = every / step
     else:
         # After r steps without a full page there are at most wanted / r of all: step * r is then
         # to be index + MATCH * products * wanted / r.
         far = (index + math.sqrt(index**2 + 4 * step * MATCH * products * wanted)) / (2 * step)
-    return min(math.ceil(far), default if other else math.ceil(products))
+        far = min(far, PATIENCE * wanted / math.prod(share.most for share in shares))
+    return math.ceil(min(far, default if other else products))

@@ -146,8 +146,8 @@ def _in_categories(part: List, gates: list[Clause]) -> tuple[sa.Select[Any], IsI
         first = ordered.order_by(*_in_order(part, ordered.selected_columns)).limit(_MOST).lateral()
         return sa.select(source.c.id.label("source"), first).where(*gates), None
     far = ordered.limit(_reach(part)).subquery()
-    near = ordered.order_by(*_in_order(part, ordered.selected_columns))
-    near = near.limit(_reach(part)).subquery()
+    in_order = ordered.order_by(*_in_order(part, ordered.selected_columns))
+    near = in_order.limit(_reach(part)).subquery()
     # As a scalar it is asked of one product at a time, in order; as a join it might not be.
     fulfils = (
         sa.select(products.c.id)
@@ -217,7 +217,7 @@ def page(shape: Shape) -> Statement:
     return Statement(sa.select(found).order_by(*order).limit(_MOST))
 
 
-def _shares(common: sa.CTE, lexeme: Any, similar: Any) -> sa.Lateral:
+def _shares(common: sa.CTE, lexeme: Any, similar: Any) -> sa.FromClause:
     """What share of products have a word, words that begin so, or similar ones: common ones only.
 
     Each `everywhere` and in `names`; with the least share, and how many words are known as common.

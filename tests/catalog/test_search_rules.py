@@ -10,7 +10,7 @@ from services.catalog.search_rules import Term, corrections, is_one_change, term
 
 
 def word(lexeme: str, *positions: int, **known: Any) -> dict[str, Any]:
-    defaults = {"known": True, "begins": True, "similar": []}
+    defaults = {"known": True, "beginnings": 1, "similar": []}
     return {"lexeme": lexeme, "positions": positions or (1,)} | defaults | known
 
 
@@ -54,7 +54,7 @@ class TestTerms:
         assert terms([word("wool", 1, 3), word("red", 2)])[0].unfinished
 
     def test_an_unknown_word_is_looked_for_with_its_corrections(self) -> None:
-        found = terms([word("shrit", known=False, begins=False, similar=["shirt"])])
+        found = terms([word("shrit", known=False, beginnings=0, similar=["shirt"])])
         assert found == [Term(("shrit", "shirt"), unfinished=True)]
 
     def test_a_known_word_is_not_corrected(self) -> None:
