@@ -22,6 +22,8 @@ from cli.programs import Program
 from cli.supervisor import Supervisor
 from tests.cli.test_supervisor import Transcript, is_running
 
+PATIENCE = 90.0
+
 pytestmark = pytest.mark.skipif(not can_fork(), reason="programs are not forked here")
 
 # It tells all about itself, says a line, and waits for a signal.
@@ -31,6 +33,7 @@ from pathlib import Path
 
 from services.kit.ids import uuid7
 
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
 about = {
     "pid": os.getpid(),
     "session": os.getsid(0),
@@ -43,7 +46,6 @@ folder = Path(os.environ["FOLDER"])
 (folder / "unfinished").write_text(json.dumps(about))
 (folder / "unfinished").rename(folder / f"{os.getpid()}.json")
 print("here I am", flush=True)
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
 while True:
     time.sleep(60)
 """
@@ -92,7 +94,7 @@ def supervised(transcript: Transcript, test: Callable[[Supervisor], Awaitable[No
         runner.run(run())
 
 
-async def until(condition: Callable[[], object], seconds: float = 30) -> None:
+async def until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.02)
@@ -102,7 +104,7 @@ def test_each_is_a_program_of_its_own(folder: Path, transcript: Transcript) -> N
     async def test(supervisor: Supervisor) -> None:
         for name in ("one", "two"):
             supervisor.start(worker(folder, name))
-        await supervisor.wait_ready("one", "two")
+        await supervisor.wait_ready("one", "two", seconds=PATIENCE)
         pids = {name: supervisor.pid(name) for name in ("one", "two")}
         about = {name: told(folder, pid) for name, pid in pids.items()}
         for name, pid in pids.items():
@@ -126,13 +128,13 @@ def test_each_is_a_program_of_its_own(folder: Path, transcript: Transcript) -> N
 def test_how_it_ended_is_known_and_it_is_back(folder: Path, transcript: Transcript) -> None:
     async def test(supervisor: Supervisor) -> None:
         supervisor.start(worker(folder, "one"))
-        await supervisor.wait_ready("one")
+        await supervisor.wait_ready("one", seconds=PATIENCE)
         for number in (signal.SIGKILL, signal.SIGTERM):
             pid = supervisor.pid("one")
             assert pid is not None
             os.kill(pid, number)
             await until(lambda: supervisor.pid("one") not in {pid, None})  # noqa: B023
-            await supervisor.wait_ready("one")
+            await supervisor.wait_ready("one", seconds=PATIENCE)
 
     supervised(transcript, test)
     assert "one | ended by SIGKILL; starting it again now" in transcript.text()
@@ -146,12 +148,12 @@ def test_a_killed_fork_server_takes_its_forks_with_it_and_all_come_back(
         names = ("one", "two")
         for name in names:
             supervisor.start(worker(folder, name))
-        await supervisor.wait_ready(*names)
+        await supervisor.wait_ready(*names, seconds=PATIENCE)
         before = {supervisor.pid(name) for name in names}
         (server,) = psutil.Process().children()
         server.kill()
         await until(lambda: not {supervisor.pid(name) for name in names} & {*before, None})
-        await supervisor.wait_ready(*names)
+        await supervisor.wait_ready(*names, seconds=PATIENCE)
         assert not [pid for pid in before if pid is not None and is_running(pid)]
 
     supervised(transcript, test)
@@ -163,17 +165,17 @@ import asyncio
 from pathlib import Path
 from cli.output import Output
 from cli.supervisor import Supervisor
-from tests.cli.test_forks import worker
+from tests.cli.test_forks import PATIENCE, worker
 
 async def main():
     supervisor = Supervisor(Output())
     supervisor.start(worker(Path({str(folder)!r}), "one"))
-    await supervisor.wait_ready("one")
+    await supervisor.wait_ready("one", seconds=PATIENCE)
     await asyncio.sleep(60)
 
 asyncio.run(main())
 """
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.DEVNULL) as parent:
         while not [*folder.glob("*.json")]:
             assert time.monotonic() < deadline
