@@ -14,6 +14,7 @@ from sqlalchemy import MetaData
 from services.kit import auth, interceptors
 from services.kit.call import Caller
 from services.kit.db import Database
+from services.kit.methods import Handler, Method
 from services.kit.server import Server
 from tests import callers
 
@@ -63,7 +64,7 @@ async def serving(
         auth.ServiceCredential("tested", callers.SECRET),
         check_session=check_session,
     )
-    layers = interceptors.stack(authenticator, secrets=[callers.SECRET.encode()])
+    layers = [*interceptors.stack(authenticator, secrets=[callers.SECRET.encode()]), unchanged]
     server = Server("127.0.0.1:0", layers, ready=database.ready, drain_seconds=0.5)
     for add, servicer in servicers(database):
         server.add(add, servicer)
@@ -72,6 +73,21 @@ async def serving(
         yield Running(channel, database, server.port, statements)
     await server.stop()
     await database.close()
+
+
+def unchanged(method: Method, handler: Handler) -> Handler:
+    """The innermost layer: who reads leaves the request as it is, since calls may share it."""
+    if not method.reads:
+        return handler
+
+    async def watched(request: Any, context: Any) -> Any:
+        before = request.SerializeToString(deterministic=True)
+        try:
+            return await handler(request, context)
+        finally:
+            assert request.SerializeToString(deterministic=True) == before, method.path
+
+    return watched
 
 
 @dataclass

@@ -11,24 +11,22 @@ would cost each call a continuation and a new handler object.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import grpc
-from google.protobuf.message import DecodeError
 
 from services.kit import (
     call,
-    card_numbers,
     errors,
     failures,
     idempotency,
     logs,
     metrics,
     tracing,
-    validation,
 )
 from services.kit.auth import SERVICE_HEADER, Authenticator
 from services.kit.conditional import HTTP_CODE, conditional
@@ -36,6 +34,7 @@ from services.kit.deadlines import Deadlines
 from services.kit.errors import ServiceError
 from services.kit.ids import request_id
 from services.kit.methods import Handler, Layer, Method, compose
+from services.kit.requests import validate
 from shop.errors.v1 import reason_pb2
 from shop.options.v1 import access_pb2
 
@@ -114,7 +113,8 @@ def _log(method: Method, current: call.Call, code: str, took: float) -> None:
         write = log.error if current.refusal.code in SERVER_FAULTS else log.info
         write("call", code=code, reason=reason, ms=ms)
     elif method.reads and took < SLOW_SECONDS:
-        log.debug("call", code=code, ms=ms)
+        if logs.shows(logging.DEBUG):  # asking costs less than not being written
+            log.debug("call", code=code, ms=ms)
     else:
         log.info("call", code=code, ms=ms)
 
@@ -259,33 +259,6 @@ def _permit(method: Method) -> Callable[[call.Caller], None]:
             )
 
     return permit
-
-
-def validate(*, refuse_card_numbers: bool = True) -> Layer:
-    """Read the request, and check it against the rules in its proto.
-
-    It comes here as it was sent: of one that cannot be read, grpc.aio would say so itself, and name
-    classes and fields. What would be kept is refused before that, should it hold a card number.
-    """
-
-    def layer(method: Method, handler: Handler) -> Handler:
-        validation.prepare(method.request)
-        read = method.request.FromString
-        is_kept = refuse_card_numbers and not method.reads
-
-        async def validated(raw: bytes, context: Any) -> Any:
-            try:
-                request = read(raw)
-            except DecodeError:
-                raise errors.malformed() from None
-            if is_kept:
-                card_numbers.refuse(request, call.current().metadata.get("idempotency-key", ""))
-            validation.check(request, raw)
-            return await handler(request, context)
-
-        return validated
-
-    return layer
 
 
 def idempotent(secrets: Sequence[bytes]) -> Layer:

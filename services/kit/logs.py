@@ -21,9 +21,12 @@ from services.kit import call
 SECRET_WORDS = ("password", "token", "secret", "authorization", "email", "phone", "address_line")
 BLANK = "[hidden]"
 
+_least = logging.NOTSET
+
 
 def configure(service: str, *, form: str = "json", level: str = "info") -> None:
     """Set up structlog, and send the standard library's records the same way, to stderr."""
+    global _least  # noqa: PLW0603 - as structlog's own settings: one for the process
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         _call,
@@ -36,7 +39,7 @@ def configure(service: str, *, form: str = "json", level: str = "info") -> None:
         last: list[Any] = [structlog.processors.JSONRenderer()]
     else:
         last = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)]
-    number = getattr(logging, level.upper())
+    _least = number = getattr(logging, level.upper())
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(number),
@@ -49,6 +52,11 @@ def configure(service: str, *, form: str = "json", level: str = "info") -> None:
         structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[_strip, *last])
     )
     logging.basicConfig(handlers=[handler], level=max(number, logging.INFO), force=True)
+
+
+def shows(level: int) -> bool:
+    """Whether lines of this level are written."""
+    return level >= _least
 
 
 def add(processor: Processor) -> None:
