@@ -9,12 +9,11 @@ variable to set.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 LEAST_SECRET = 32
 
@@ -23,35 +22,10 @@ class SettingsError(Exception):
     """The environment does not make a runnable service; the text says which variable to set."""
 
 
-class _Environment(PydanticBaseSettingsSource):
-    """Looks each field up under the service's own prefix, then under the shared one."""
-
-    def __init__(self, settings: type[BaseSettings], prefixes: list[str]) -> None:
-        super().__init__(settings)
-        self._prefixes = prefixes
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        for prefix in self._prefixes:
-            name = prefix + field_name.upper()
-            if name in os.environ:
-                return os.environ[name], field_name, False
-            if f"{name}_FILE" in os.environ:
-                return _content(f"{name}_FILE"), field_name, False
-        return None, field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        found = {}
-        for name, field in self.settings_cls.model_fields.items():
-            value, _, _ = self.get_field_value(field, name)
-            if value is not None:
-                found[name] = value
-        return found
-
-
-class ServiceSettings(BaseSettings):
+class ServiceSettings(BaseModel):
     """What every service can be told; a subclass names the service and adds its own fields."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     service: Literal["users", "catalog", "cart", "order", "payment"]
     env: Literal["development", "production"] = Field(
@@ -91,21 +65,26 @@ class ServiceSettings(BaseSettings):
         return _listed(self.service_secret)
 
     @classmethod
-    def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], *args: Any, **kwargs: Any
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        service = settings_cls.model_fields["service"].default
-        own = _Environment(settings_cls, [f"SHOP_{service.upper()}_", "SHOP_"])
-        return kwargs["init_settings"], own
-
-    @classmethod
     def load(cls, **given: Any) -> Self:
         """The settings; `given` wins over the environment. Raises SettingsError."""
+        own = f"SHOP_{cls.model_fields['service'].default.upper()}_"
+        found = {name: _value(name, (own, "SHOP_")) for name in cls.model_fields.keys() - given}
+        told = {name: value for name, value in found.items() if value is not None}
         try:
-            return cls(**given)
+            return cls.model_validate(told | given)
         except ValidationError as error:
-            service = cls.model_fields["service"].default
-            raise SettingsError(_explain(error, f"SHOP_{service.upper()}_")) from None
+            raise SettingsError(_explain(error, own)) from None
+
+
+def _value(field: str, prefixes: Sequence[str]) -> str | None:
+    """What the first variable says that there is for a field."""
+    for prefix in prefixes:
+        name = prefix + field.upper()
+        if name in os.environ:
+            return os.environ[name]
+        if f"{name}_FILE" in os.environ:
+            return _content(f"{name}_FILE")
+    return None
 
 
 def _listed(value: SecretStr) -> list[str]:

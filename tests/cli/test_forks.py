@@ -21,6 +21,7 @@ from cli.output import Output
 from cli.programs import Program
 from cli.supervisor import Supervisor
 from tests.cli.test_supervisor import Transcript, is_running
+from tests.shop import FORK_SERVER
 
 PATIENCE = 90.0
 
@@ -78,6 +79,12 @@ def told(folder: Path, pid: int | None) -> dict[str, Any]:
     return about
 
 
+def servers() -> list[psutil.Process]:
+    """The fork servers of this process."""
+    own = psutil.Process().children()
+    return [child for child in own if " ".join(child.cmdline()).startswith(FORK_SERVER)]
+
+
 def supervised(transcript: Transcript, test: Callable[[Supervisor], Awaitable[None]]) -> None:
     """On the loop that `shop up` has, which is not that of services."""
 
@@ -88,7 +95,7 @@ def supervised(transcript: Transcript, test: Callable[[Supervisor], Awaitable[No
         finally:
             await supervisor.stop(*supervisor.names())
             await supervisor.end()
-        assert not psutil.Process().children()
+        assert not servers()
 
     with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
         runner.run(run())
@@ -116,7 +123,7 @@ def test_each_is_a_program_of_its_own(folder: Path, transcript: Transcript) -> N
                 f"shop {name}: python -m some_worker"
             )
         assert {*about["one"]["ids"]}.isdisjoint(about["two"]["ids"])
-        (server,) = psutil.Process().children()
+        (server,) = servers()
         assert {process.pid for process in server.children()} == {*pids.values()}
         assert "canary" not in json.dumps(server.environ())
 
@@ -150,7 +157,7 @@ def test_a_killed_fork_server_takes_its_forks_with_it_and_all_come_back(
             supervisor.start(worker(folder, name))
         await supervisor.wait_ready(*names, seconds=PATIENCE)
         before = {supervisor.pid(name) for name in names}
-        (server,) = psutil.Process().children()
+        (server,) = servers()
         server.kill()
         await until(lambda: not {supervisor.pid(name) for name in names} & {*before, None})
         await supervisor.wait_ready(*names, seconds=PATIENCE)
