@@ -70,7 +70,11 @@ def serve(channel: socket.socket) -> str | None:
         if not message:
             return None
         waiting, becoming = os.pipe()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:  # others may have room again before long
+            pid = -1
+            channel.send(json.dumps({"failed": f"cannot be forked: {error.strerror}"}).encode())
         if pid == 0:
             ask_the_kernel()
             signal.set_wakeup_fd(-1)
@@ -86,7 +90,8 @@ def serve(channel: socket.socket) -> str | None:
             os.close(descriptor)
         os.read(waiting, 1)  # it can be signalled as a group from now on
         os.close(waiting)
-        channel.send(json.dumps({"started": pid}).encode())
+        if pid > 0:
+            channel.send(json.dumps({"started": pid}).encode())
 
 
 def _tell_who_has_ended(channel: socket.socket) -> None:

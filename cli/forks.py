@@ -152,6 +152,10 @@ class Server:
                 process.send_signal(signal.SIGKILL)
             else:
                 answer.set_result(process)
+        elif "failed" in message:
+            answer = self._asked.popleft()
+            if not answer.done():
+                answer.set_exception(StartError(message["failed"]))
         else:
             self._running.pop(message["ended"]).ended(message["code"])
 

@@ -18,7 +18,7 @@ import pytest
 
 from cli.forks import can_fork
 from cli.output import Output
-from cli.programs import Program
+from cli.programs import Program, StartError
 from cli.supervisor import Supervisor
 from tests.cli.test_supervisor import Transcript, is_running
 from tests.shop import FORK_SERVER
@@ -146,6 +146,20 @@ def test_how_it_ended_is_known_and_it_is_back(folder: Path, transcript: Transcri
     supervised(transcript, test)
     assert "one | ended by SIGKILL; starting it again now" in transcript.text()
     assert "one | ended with status 7; starting it again in 0.5 s" in transcript.text()
+
+
+def test_one_that_cannot_start_is_given_up_and_says_why(
+    folder: Path, transcript: Transcript
+) -> None:
+    (folder / "some_worker.py").write_text("import no_such_thing\n")
+
+    async def test(supervisor: Supervisor) -> None:
+        supervisor.start(worker(folder, "one"))
+        with pytest.raises(StartError, match="one does not start: ended with status 1"):
+            await supervisor.wait_ready("one")
+
+    supervised(transcript, test)
+    assert "one | ModuleNotFoundError: No module named 'no_such_thing'" in transcript.text()
 
 
 def test_a_killed_fork_server_takes_its_forks_with_it_and_all_come_back(
