@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
@@ -18,7 +20,9 @@ import asyncpg
 
 from cli.programs import StartError
 from cli.topology import ALL_SERVICES
+from services.kit.sessions import SESSION
 
+_PORT = re.compile(r":\d+$")
 EXTENSIONS = ("pg_trgm", "unaccent", "btree_gin")
 
 
@@ -36,10 +40,27 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Databases:
-    """Every service's URL, and the owner's where there is one."""
+    """Every service's URL, and the owner's where there is one.
+
+    They are Postgres's own; `poolers` and `replicas` has what stands before it, and beside it.
+    """
 
     owner: str | None
     services: Mapping[str, str]
+    poolers: Mapping[str, str] = field(default_factory=dict)
+    replicas: Mapping[str, str] = field(default_factory=dict)
+
+    def told(self, service: str) -> dict[str, str]:
+        """What a process of a service is told, by the ends of the variables' names."""
+        told = {"DATABASE_URL": self.services[service]}
+        if service in self.poolers:
+            told = {
+                "DATABASE_URL": self.poolers[service],
+                "DIRECT_DATABASE_URL": self.services[service],
+            }
+        if service in self.replicas:
+            told["REPLICA_DATABASE_URL"] = self.replicas[service]
+        return told
 
     def places(self, only: Iterable[str] = ALL_SERVICES) -> list[Place]:
         """The databases in which the schemas of these services are, each once."""
@@ -59,17 +80,29 @@ class Databases:
 
 def databases_from(environment: Mapping[str, str]) -> Databases | None:
     """What the environment says; None where it names no database."""
-    owner = setting(environment, "SHOP_DATABASE_URL")
+    owner, services = _named(environment, "DATABASE_URL")
+    direct_owner, direct = _named(environment, "DIRECT_DATABASE_URL")
+    if not services:
+        return None
+    return Databases(
+        direct_owner or owner,
+        services | direct,
+        poolers={name: url for name, url in services.items() if name in direct},
+        replicas=_named(environment, "REPLICA_DATABASE_URL")[1],
+    )
+
+
+def _named(environment: Mapping[str, str], what: str) -> tuple[str | None, dict[str, str]]:
+    """The owner's URL of a kind, and those of the services' roles."""
+    owner = setting(environment, f"SHOP_{what}")
     services = {}
     for name in ALL_SERVICES:
-        url = setting(environment, f"SHOP_{name.upper()}_DATABASE_URL")
+        url = setting(environment, f"SHOP_{name.upper()}_{what}")
         if url is not None:
             services[name] = url
         elif owner is not None:
             services[name] = service_url(owner, name)
-    if not services:
-        return None
-    return Databases(owner, services)
+    return owner, services
 
 
 def databases_of(owner: str) -> Databases:
@@ -176,6 +209,28 @@ async def _prepare_role(connection: asyncpg.Connection, service: str, url: str) 
             GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {role};
         ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT USAGE ON SEQUENCES TO {role};
     """)
+    await _limit_sessions(connection, name)
+
+
+async def _limit_sessions(connection: asyncpg.Connection, name: str) -> None:
+    """Give a role what services ask for when they connect: a pooler does not pass it on.
+
+    Without the right to, nothing changes: `shop doctor` looks whether a pooler needs it.
+    """
+    limits = {f"{setting}={value}" for setting, value in SESSION.items()}
+    known = await connection.fetchval(
+        "SELECT setconfig FROM pg_db_role_setting JOIN pg_database ON setdatabase = pg_database.oid"
+        " WHERE datname = current_database() AND setrole = $1::text::regrole",
+        quoted(name),
+    )
+    if limits <= set(known or ()):
+        return
+    database = quoted(await connection.fetchval("SELECT current_database()"))
+    with suppress(asyncpg.InsufficientPrivilegeError):
+        for setting, value in SESSION.items():
+            await connection.execute(
+                f"ALTER ROLE {quoted(name)} IN DATABASE {database} SET {setting} = '{value}'"
+            )
 
 
 async def _can_log_in(url: str) -> bool:
@@ -199,6 +254,8 @@ def setting(environment: Mapping[str, str], name: str) -> str | None:
     return None
 
 
-def _database_of(url: str) -> tuple[str | None, int, str]:
+def _database_of(url: str) -> tuple[list[str], str]:
+    """Its hosts, of which there may be several, and its name."""
     parts = urlsplit(url)
-    return parts.hostname, parts.port or 5432, parts.path
+    hosts = parts.netloc.rpartition("@")[2].split(",")
+    return [host if _PORT.search(host) else f"{host}:5432" for host in hosts], parts.path

@@ -14,7 +14,7 @@ from pathlib import Path
 import asyncpg
 from rich.console import Console
 
-from cli import examinations, migrate
+from cli import beside_databases, examinations, migrate
 from cli.data_folder import DataFolder
 from cli.database import (
     Databases,
@@ -35,6 +35,8 @@ LONGEST_WAIT_SECONDS = 60
 # Connections of a process beside its pool: one asks whether Postgres is there, one listens.
 BESIDE_THE_POOL = 2
 KEPT_FREE = 15
+# Who reads from a replica where there is one.
+REPLICATED = ("catalog",)
 COLOURS = {Health.WELL: "green", Health.ODD: "yellow", Health.ILL: "bold red"}
 
 
@@ -84,6 +86,12 @@ async def _databases(databases: Databases) -> list[Finding]:
         found += await _database(place)
     for service, url in databases.services.items():
         found.append(await _role(service, url))
+    for service, url in databases.poolers.items():
+        found.append(await beside_databases.pooler(service, url))
+    for service, url in databases.replicas.items():
+        if service in REPLICATED:
+            primary = databases.services[service]
+            found.append(await beside_databases.replica(service, url, primary))
     return found
 
 
@@ -159,7 +167,7 @@ async def _room(connection: asyncpg.Connection) -> Finding:
     if used > most - KEPT_FREE:
         return ill(
             f"{used} of {most} connections are in use",
-            "Have fewer processes or smaller pools (SHOP_DATABASE_CONNECTIONS), or use PgBouncer.",
+            "Have fewer processes or smaller pools, or put PgBouncer before it: docs/scale.md",
         )
     return well(f"{used} of {most} connections are in use")
 

@@ -15,9 +15,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cli.data_folder import write_secret
@@ -67,7 +67,7 @@ class Cluster:
     """A Postgres data folder and the port it is served on.
 
     Without `durable` a crash of the machine may lose everything: for tests. It takes the
-    connections of so many `replicas` of each service, and of tools.
+    connections of so many `replicas` of each service, and of tools. `settings` go beyond the usual.
     """
 
     data: Path
@@ -75,6 +75,7 @@ class Cluster:
     port: int
     durable: bool = True
     replicas: int = 1
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     def url(self, database: str = "shop", user: str = SUPERUSER) -> str:
         """Where the superuser finds a database. Postgres must have been created."""
@@ -110,7 +111,7 @@ class Cluster:
         user = _user()
         most = {"max_connections": str(60 + 60 * self.replicas)}
         kind = most | _DURABLE if self.durable else _FORGETFUL
-        settings = _ALWAYS | kind | {"port": str(self.port)}
+        settings = _ALWAYS | kind | dict(self.settings) | {"port": str(self.port)}
         folder = "/proc/self/cwd" if user is not None else str(self.data.resolve())
         command = [str(binaries / "postgres"), "-D", folder]
         for name, value in settings.items():

@@ -31,6 +31,9 @@ BATCH = 20_000
 _SESSION = {
     "application_name": "shop seed",
     "synchronous_commit": "off",
+    # A service's role has the limits of calls.
+    "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
     # What the inverted indexes put aside until there is much of it.
     "gin_pending_list_limit": "64MB",
     "work_mem": "64MB",

@@ -23,7 +23,13 @@ MOST = 10_000
 async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
     """A connection whose JSON is Python objects. Raises StartError."""
     connection = await database.connect(
-        url, application_name="shop seed", synchronous_commit="off", work_mem="64MB"
+        url,
+        application_name="shop seed",
+        synchronous_commit="off",
+        work_mem="64MB",
+        # A service's role has the limits of calls.
+        statement_timeout="0",
+        idle_in_transaction_session_timeout="0",
     )
     try:
         # In binary, which is what COPY takes: a version, and the text.

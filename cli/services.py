@@ -28,7 +28,7 @@ def service_program(
     name: str,
     topology: Topology,
     folder: DataFolder,
-    database_url: str,
+    database: Mapping[str, str],
     environment: Mapping[str, str],
 ) -> Program:
     """One process of a service, for a surrounding `environment`."""
@@ -42,7 +42,7 @@ def service_program(
         # -P: a folder called `services` where the user happens to be is not this one.
         command=[sys.executable, "-P", "-m", f"services.{service_of(name)}"],
         module=f"services.{service_of(name)}",
-        environment=service_environment(name, topology, folder, database_url, environment),
+        environment=service_environment(name, topology, folder, database, environment),
         ready=ready,
     )
 
@@ -51,10 +51,13 @@ def service_environment(
     name: str,
     topology: Topology,
     folder: DataFolder,
-    database_url: str,
+    database: Mapping[str, str],
     environment: Mapping[str, str],
 ) -> dict[str, str]:
-    """The variables of a process: defaults, then what the user set, then what has to be."""
+    """The variables of a process: defaults, then what the user set, then what has to be.
+
+    `database` is what it is told of its own (`Databases.told`).
+    """
     service = service_of(name)
     own = f"SHOP_{service.upper()}_"
     others = tuple(f"SHOP_{other.upper()}_" for other in ALL_SERVICES if other != service)
@@ -86,8 +89,8 @@ def service_environment(
         defaults
         | theirs
         | addresses
+        | {f"{own}{name}": url for name, url in database.items()}
         | {
-            f"{own}DATABASE_URL": database_url,
             f"{own}LISTEN": str(topology.services[name]),
             f"{own}METRICS_LISTEN": str(topology.metrics[name]),
         }

@@ -92,8 +92,8 @@ class Shop:
         await self._migrate(databases)
         processes = tuple(topology.services)
         for name in processes:
-            url = databases.services[service_of(name)]
-            supervisor.start(service_program(name, topology, folder, url, os.environ))
+            told = databases.told(service_of(name))
+            supervisor.start(service_program(name, topology, folder, told, os.environ))
         if wants_demo:
             from cli import demo
 
@@ -143,7 +143,8 @@ class Shop:
         return databases_of(cluster.url("shop"))
 
     async def _migrate(self, databases: Databases) -> None:
-        if await schemas.is_current(databases, SERVICES):
+        # Behind a pooler, roles need their limits too: `migrate` gives them.
+        if not databases.poolers and await schemas.is_current(databases, SERVICES):
             return
         from cli import migrate
 

@@ -42,6 +42,8 @@ TAIL = """
 | --- | --- | --- |
 | `SHOP_DATABASE_URL` | the database, as its owner, who migrates | the data folder's |
 | `SHOP_<SERVICE>_DATABASE_URL` | the same as a service's own role | the owner's |
+| `SHOP_[<SERVICE>_]DIRECT_DATABASE_URL` | the same without the pooler that they name | |
+| `SHOP_[CATALOG_]REPLICA_DATABASE_URL` | a replica, as the owner or the service's role | none |
 | `SHOP_PG_BIN` | folder of `postgres`, `pg_dump` and so on | the wheel's, or installed |
 | `SHOP_ENVOY` | Envoy's program | the wheel's, or from the PATH |
 | `SHOP_ADMIN_PASSWORD` | password of `shop create-admin` | asked for |
@@ -132,7 +134,7 @@ def _kind(field: FieldInfo) -> str:
 def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "**required**"
-    if field.default in (None, ""):
+    if field.default in (None, "", SecretStr("")):
         return NOTHING
     default = field.default.value if isinstance(field.default, Enum) else field.default
     return f"`{default}`"

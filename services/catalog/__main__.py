@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from services.catalog import sweeper
 from services.catalog.handlers import CatalogService
@@ -14,6 +14,7 @@ from services.catalog.tables import metadata
 from services.kit import clients, process, tasks
 from services.kit.auth import AccessTokens, Authenticator, Keys, ServiceCredential
 from services.kit.db import Database
+from services.kit.replica import Replica
 from services.kit.server import Server
 from services.kit.settings import ServiceSettings
 from shop.catalog.v1 import catalog_pb2_grpc, stock_pb2_grpc
@@ -28,6 +29,12 @@ class Settings(ServiceSettings):
 
     service: Literal["catalog"] = "catalog"
     users_address: str = Field(description="where the users service is: host:port, or several")
+    replica_database_url: SecretStr = Field(
+        SecretStr(""), description="a read-only replica, for who browses; empty: none"
+    )
+    replica_seconds: float = Field(
+        2.0, gt=0, le=4, description="how far behind a replica may be that is read"
+    )
 
 
 def build(settings: Settings, database: Database) -> Server:
@@ -42,13 +49,21 @@ def build(settings: Settings, database: Database) -> Server:
     auth = Authenticator(AccessTokens(keys, issuer=settings.issuer), credential)
     # What staff write of goods is not a customer's, and a SKU may well look like a card number.
     catalog = Server.of(settings, auth, ready=database.ready, refuse_card_numbers=False)
-    products = CatalogService(database)
+    replica = Replica.of(
+        database,
+        settings.replica_database_url.get_secret_value(),
+        metadata,
+        connections=settings.database_connections,
+        most_seconds=settings.replica_seconds,
+    )
+    products = CatalogService(database, replica)
     catalog.add(catalog_pb2_grpc.add_CatalogServiceServicer_to_server, products)
     catalog.add(stock_pb2_grpc.add_StockServiceServicer_to_server, StockService(database))
 
     expiry = partial(sweeper.free_expired, database)
     catalog.background("token keys", keys.refresh_forever)
     catalog.background("shelf", products.shelf.forever)
+    catalog.background("replica", replica.follow)
     catalog.background("expiry", tasks.every(sweeper.SECONDS_BETWEEN, expiry))
     catalog.background("old keys", tasks.every(KEYS_SECONDS, database.forget_old_keys))
     return catalog

@@ -8,6 +8,7 @@ from uuid import UUID
 from google.protobuf.empty_pb2 import Empty
 
 from services.catalog import category_store, messages, rules
+from services.catalog.browsing import Browsing
 from services.kit import errors, ids, masks, pages
 from services.kit.db import Database
 from services.kit.etags import check_etag
@@ -21,18 +22,19 @@ BEFORE_ALL = ("", UUID(int=0))
 class Categories(catalog_pb2_grpc.CatalogServiceServicer):
     """Categories, in their tree."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, browsing: Browsing) -> None:
         self._db = database
+        self._browsing = browsing
 
     async def ListCategories(
         self, request: catalog_pb2.ListCategoriesRequest, context: Any
     ) -> catalog_pb2.ListCategoriesResponse:
         key = pages.start(request, str, str)
         after = (key[0], ids.parse(key[1], "category")) if key else BEFORE_ALL
-        async with self._db.connection() as connection:
-            rows = await category_store.page(
-                connection, request.parent_id, after, pages.size(request) + 1
-            )
+        most = pages.size(request) + 1
+        rows, _ = await self._browsing.read(
+            lambda connection: category_store.page(connection, request.parent_id, after, most)
+        )
         page, next_page_token = pages.cut(request, rows, lambda row: (row["name"], str(row["id"])))
         return catalog_pb2.ListCategoriesResponse(
             categories=[messages.category(row) for row in page], next_page_token=next_page_token
@@ -41,8 +43,7 @@ class Categories(catalog_pb2_grpc.CatalogServiceServicer):
     async def GetCategory(
         self, request: catalog_pb2.GetCategoryRequest, context: Any
     ) -> catalog_pb2.Category:
-        async with self._db.connection() as connection:
-            return messages.category(await category_store.get(connection, request.id))
+        return messages.category(await self._browsing.category(request.id))
 
     async def CreateCategory(
         self, request: catalog_pb2.CreateCategoryRequest, context: Any

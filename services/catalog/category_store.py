@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, array, insert
 from services.catalog import rules
 from services.catalog.tables import categories, products
 from services.kit import errors
-from services.kit.db import Connection, Row, Statement
+from services.kit.db import Connection, Row, Statement, Transaction
 
 _SETTABLE = ("slug", "name", "description", "parent_id")
 
@@ -174,12 +174,13 @@ async def insert_category(tx: Connection, slugs: Sequence[str], values: Mapping[
     raise rules.slug_taken()
 
 
-async def write(tx: Connection, row: Row, changes: Mapping[str, Any]) -> Row:
+async def write(tx: Transaction, row: Row, changes: Mapping[str, Any]) -> Row:
     """Change a locked category; columns not in `changes` keep what `row` holds.
 
     Raises ALREADY_EXISTS for a slug that is taken.
     """
     arguments = {f"new_{name}": changes.get(name, row[name]) for name in _SETTABLE}
+    tx.changed(row["id"])
     try:
         return await _WRITE.one(tx, row_id=row["id"], **arguments)
     except asyncpg.UniqueViolationError:
@@ -191,6 +192,7 @@ async def is_in_use(tx: Connection, id: UUID) -> bool:
     return bool(await _IN_USE.value(tx, row_id=id))
 
 
-async def delete(tx: Connection, id: UUID) -> None:
+async def delete(tx: Transaction, id: UUID) -> None:
     """Remove a category."""
+    tx.changed(id)
     await _DELETE.run(tx, row_id=id)

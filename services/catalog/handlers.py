@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 from typing import Any
 from uuid import UUID
 
 from google.protobuf.empty_pb2 import Empty
 
 from services.catalog import category_store, messages, rules, search, shelf, stock_store, store
+from services.catalog.browsing import Browsing
 from services.catalog.category_handlers import Categories
-from services.catalog.shelf import Shelf
 from services.catalog.stock_handlers import Stock
 from services.kit import call, errors, ids, masks
-from services.kit.batches import Batch
-from services.kit.db import Connection, Database
+from services.kit.db import Database
 from services.kit.etags import check_etag
 from services.kit.methods import serialized
+from services.kit.replica import Replica
 from shop.catalog.v1 import catalog_pb2
 from shop.errors.v1 import reason_pb2
 
@@ -31,15 +29,10 @@ VARIANT_FIELDS = ("sku", "options", "price", "compare_at_price", "weight_grams",
 class CatalogService(Categories, Stock):
     """Products and their variants; categories and stock come from the classes it is made of."""
 
-    def __init__(self, database: Database) -> None:
-        super().__init__(database)
-        self.shelf = Shelf(database)
-        self._by_id = Batch(partial(self._look_up, store.products_by_id))
-        self._by_slug = Batch(partial(self._look_up, store.products_by_slug))
-
-    async def _look_up(self, find: Callable[[Any, Any], Awaitable[Any]], keys: Any) -> Any:
-        async with self._db.connection() as connection:
-            return await find(connection, keys)
+    def __init__(self, database: Database, replica: Replica | None = None) -> None:
+        browsing = Browsing(database, replica or Replica(database))
+        super().__init__(database, browsing)
+        self.shelf = browsing.shelf
 
     async def ListProducts(
         self, request: catalog_pb2.ListProductsRequest, context: Any
@@ -52,29 +45,19 @@ class CatalogService(Categories, Stock):
                 "Only staff list drafts and archived products.",
                 role="STAFF",
             )
+        if not staff:
+            products, next_page_token = await self._browsing.page(request, state)
+            return serialized(
+                catalog_pb2.ListProductsResponse, shelf.page(products, next_page_token)
+            )
         async with self._db.connection() as connection:
             listed, next_page_token = await search.page(connection, request, state)
             ids = [row["id"] for row in listed]
-            if not staff:
-                products = await self._public(connection, ids)
-                return serialized(
-                    catalog_pb2.ListProductsResponse, shelf.page(products, next_page_token)
-                )
             found = await store.products_by_id(connection, ids)
         return catalog_pb2.ListProductsResponse(
             products=[messages.product(found[id], staff=True) for id in ids if id in found],
             next_page_token=next_page_token,
         )
-
-    async def _public(self, connection: Connection, ids: Sequence[UUID]) -> list[bytes]:
-        """Products as the public sees them, from the shelf as far as they are there."""
-        looked_up = self.shelf.moment()
-        known = {id: self.shelf.get(str(id)) for id in ids}
-        missing = [id for id, product in known.items() if product is None]
-        if missing:
-            for id, row in (await store.products_by_id(connection, missing)).items():
-                known[id] = self.shelf.put(str(id), row, looked_up)
-        return [product for product in known.values() if product is not None]
 
     async def GetProduct(
         self, request: catalog_pb2.GetProductRequest, context: Any
@@ -83,14 +66,12 @@ class CatalogService(Categories, Stock):
         product = None if staff else self.shelf.get(request.id)
         if product is not None:
             return serialized(catalog_pb2.Product, product)
-        looked_up = self.shelf.moment()
-        id = store.product_id(request.id)
-        row = await (self._by_slug.get(request.id) if id is None else self._by_id.get(id))
-        if row is None or (row["state"] == catalog_pb2.Product.DRAFT and not staff):
+        seen = await self._browsing.product(request.id)
+        if seen is None or (seen.row["state"] == catalog_pb2.Product.DRAFT and not staff):
             raise errors.not_found("product", request.id)
         if staff:
-            return messages.product(row, staff=True)
-        return serialized(catalog_pb2.Product, self.shelf.put(request.id, row, looked_up))
+            return messages.product(seen.row, staff=True)
+        return serialized(catalog_pb2.Product, self.shelf.put(request.id, *seen))
 
     async def CreateProduct(
         self, request: catalog_pb2.CreateProductRequest, context: Any

@@ -6,6 +6,9 @@ answered, the others within some 20 ms (`kit.changes`). What is asked for again 
 longer: before its time is over, the database is asked who has written its rows, of many products at
 once, and what nobody has written since is as true as if it were looked up. Staff see products as
 they are stored.
+
+That holds with a replica, too: what it shows is dated by the moment as of which it shows it, and is
+not taken if any of it has changed since.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from services.catalog import messages, store
 from services.kit.cache import Cache
 from services.kit.changes import Changes
 from services.kit.db import Database
+from services.kit.replica import View
 from services.kit.statements import Fields
 from services.kit.tasks import every, forever
 from shop.catalog.v1 import catalog_pb2
@@ -44,16 +48,22 @@ class Shelf:
         self._cache = Cache(seconds=SECONDS, most_bytes=MOST_BYTES)
         self.get = self._cache.get
         self.moment = self._cache.moment
+        self.has_changed = self._cache.has_changed
         self.changes = Changes(
             database, CHANNEL, heard=self._cache.forget, missed=self._cache.clear
         )
 
-    def put(self, key: str, row: Fields, looked_up: int) -> bytes:
-        """A row of `store.PRODUCT`, looked up since that moment, as the public sees it."""
+    def is_outdated(self, row: Fields, view: View) -> bool:
+        """Whether this process knows of a change of a row of `store.PRODUCT` since it was seen."""
+        return self._cache.has_changed(_things(row), view.mark)
+
+    def put(self, key: str, row: Fields, view: View) -> bytes:
+        """A row of `store.PRODUCT`, seen like that, as the public sees it."""
         product = messages.product(row, staff=False).SerializeToString()
         if row["state"] != catalog_pb2.Product.DRAFT:
-            variants = [UUID(variant["id"]) for variant in row["variants"]]
-            self._cache.put(key, product, [row["id"], *variants], looked_up, store.writers(row))
+            self._cache.put(
+                key, product, _things(row), view.mark, store.writers(row), view.age
+            )
         return product
 
     async def forever(self) -> None:
@@ -72,6 +82,10 @@ class Shelf:
             async with self._database.connection() as connection:
                 found = await store.writers_of(connection, list(ids.values()))
             self._cache.confirm({key: found.get(id) for key, id in ids.items()}, asked)
+
+
+def _things(row: Fields) -> list[UUID]:
+    return [row["id"], *(UUID(variant["id"]) for variant in row["variants"])]
 
 
 def page(products: Iterable[bytes], next_page_token: str) -> bytes:

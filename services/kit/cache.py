@@ -8,7 +8,7 @@ again can be kept for longer than their time, by looking at their versions inste
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 
 # So many changed things are known one by one; past it, what was being looked up is not remembered.
@@ -38,7 +38,7 @@ class Cache:
         self._seconds = seconds
         self._most = most_bytes
         self._bytes = 0
-        # Those that have least time left come first.
+        # Those that have least time left come first, but for the age with which some begin.
         self._entries: dict[str, Entry] = {}
         self._keys: dict[Hashable, set[str]] = {}
         self._now = 0
@@ -60,6 +60,12 @@ class Cache:
         """Now, as changes are counted: ask before a look-up, and give it to `put`."""
         return self._now
 
+    def has_changed(self, things: Iterable[Hashable], since: int) -> bool:
+        """Whether any of these may have changed since that moment."""
+        if since < self._since:
+            return True
+        return any(self._changed.get(thing, 0) > since for thing in things)
+
     def put(
         self,
         key: str,
@@ -67,15 +73,17 @@ class Cache:
         tells_of: Collection[Hashable],
         looked_up: int,
         version: object = None,
+        age: float = 0.0,
     ) -> None:
-        """Remember `value`, unless any of what it tells of has changed since `looked_up`."""
-        if looked_up < self._since:
-            return
-        if any(self._changed.get(thing, 0) > looked_up for thing in tells_of):
+        """Remember `value`, unless any of what it tells of has changed since `looked_up`.
+
+        It was `age` seconds old when it was looked up, and does not live longer for that.
+        """
+        if age >= self._seconds or self.has_changed(tells_of, looked_up):
             return
         if key in self._entries:
             self._remove(key)
-        until = time.monotonic() + self._seconds
+        until = time.monotonic() + self._seconds - age
         self._entries[key] = Entry(value, until, tuple(tells_of), version)
         self._bytes += len(value)
         for thing in tells_of:

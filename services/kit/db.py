@@ -7,7 +7,6 @@ stored with the effect or not at all.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -19,7 +18,8 @@ import asyncpg
 from google.protobuf.message import Message
 from sqlalchemy import MetaData
 
-from services.kit import call, errors, idempotency, logs, metrics
+from services.kit import call, errors, idempotency, logs, metrics, sessions
+from services.kit.sessions import CONNECTION_LOST
 from services.kit.statements import Connection, Row, Statement
 
 log = logs.logger("db")
@@ -29,27 +29,7 @@ __all__ = ["Connection", "Database", "Row", "Statement", "Transaction"]
 Answer = TypeVar("Answer", bound=Message)
 Connect = Callable[[], Awaitable[Any]]
 ACQUIRE_SECONDS = 1.5
-CONNECT_SECONDS = 3.0
 READY_SECONDS = 2.0
-SESSION = {
-    "statement_timeout": "3s",
-    "lock_timeout": "1s",
-    "idle_in_transaction_session_timeout": "5s",
-    "jit": "off",
-    # Statements are short: a second process for one of them costs more than it wins.
-    "max_parallel_workers_per_gather": "0",
-    # Enough for the bitmap of an index over a million rows to stay exact.
-    "work_mem": "16MB",
-}
-# What Postgres, or the network, says about a connection that is no more.
-CONNECTION_LOST = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.CannotConnectNowError,
-    # ... between Postgres's last word and the end of the connection.
-    asyncpg.InternalClientError,
-)
 
 
 class Transaction:
@@ -116,15 +96,16 @@ class Transaction:
 class Database:
     """The connections of one service process to its schema."""
 
-    def __init__(self, pool: asyncpg.Pool, metadata: MetaData, connect: Connect) -> None:
+    def __init__(
+        self, pool: asyncpg.Pool, metadata: MetaData, connect: Connect, listen: Connect
+    ) -> None:
         self._pool = pool
         self._keys = idempotency.Keys(metadata)
         self._schema = metadata.schema
         self._connect = connect
+        self._listen = listen
         self._probe: Any = None
         self._when_changed: Callable[[Collection[UUID]], None] = lambda _: None
-        metrics.POOL_LIMIT.set(pool.get_max_size())
-        metrics.POOL_IN_USE.set_function(lambda: pool.get_size() - pool.get_idle_size())
 
     @classmethod
     async def open(
@@ -134,39 +115,33 @@ class Database:
         *,
         name: str,
         connections: int = 10,
+        direct_url: str = "",
         on_query: Callable[[Any], None] | None = None,
     ) -> Database:
         """Prepare a pool; it connects when first used, so a service starts while Postgres is away.
 
-        `metadata` holds the service's tables. `on_query` is called for each statement (tests count
-        them). Beside the pool's `connections`, one is used by `ready` and one by each `follow`.
+        `metadata` holds the service's tables. `direct_url` is given where `url` is that of a pooler
+        in transaction mode: there nobody can listen. `on_query` is called for each statement (tests
+        count them). Beside the pool's `connections`, one is used by `ready` and one by each
+        `follow`.
         """
+        options = sessions.pooled(name) if direct_url else sessions.direct(name)
+        pool = await _pool(url, connections, options, on_query)
+        metrics.POOL_LIMIT.set(pool.get_max_size())
+        metrics.POOL_IN_USE.set_function(lambda: pool.get_size() - pool.get_idle_size())
+        connect = partial(asyncpg.connect, url, **options)
+        listen = partial(asyncpg.connect, direct_url or url, **sessions.direct(name))
+        return cls(pool, metadata, connect, listen)
 
-        async def prepare(connection: Any) -> None:
-            for kind in ("json", "jsonb"):
-                await connection.set_type_codec(
-                    kind, schema="pg_catalog", encoder=json.dumps, decoder=json.loads
-                )
-            if on_query is not None:
-                connection.add_query_logger(on_query)
-
-        async def leave_as_it_is(connection: Any) -> None:
-            """No session state is ever set outside a transaction, so there is nothing to reset."""
-
-        options: dict[str, Any] = {
-            "timeout": CONNECT_SECONDS,
-            "server_settings": {"application_name": name, **SESSION},
-        }
-        pool = await asyncpg.create_pool(
-            url,
-            min_size=0,
-            max_size=connections,
-            max_inactive_connection_lifetime=0,
-            init=prepare,
-            reset=leave_as_it_is,
-            **options,
-        )
-        return cls(pool, metadata, partial(asyncpg.connect, url, **options))
+    @classmethod
+    async def open_replica(
+        cls, url: str, metadata: MetaData, *, name: str, connections: int
+    ) -> Database:
+        """The same for a copy that is only read; metrics do not tell how busy its pool is."""
+        options = sessions.direct(name, default_transaction_read_only="on")
+        pool = await _pool(url, connections, options)
+        connect = partial(asyncpg.connect, url, **options)
+        return cls(pool, metadata, connect, connect)
 
     async def close(self) -> None:
         """Give the connections back; what still runs on them is ended after 5 s."""
@@ -224,7 +199,7 @@ class Database:
                 raise _away(error) from error
             metrics.POOL_REFUSED.inc()
             raise errors.overloaded() from None
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, *CONNECTION_LOST) as error:
             raise _away(error) from error
 
     @asynccontextmanager
@@ -290,7 +265,7 @@ class Database:
         before is not heard.
         """
         gone = asyncio.Event()
-        connection = await self._connect()
+        connection = await self._listen()
         try:
             connection.add_termination_listener(lambda _: gone.set())
             await connection.add_listener(channel, lambda *event: heard(event[3]))
@@ -298,6 +273,31 @@ class Database:
             await gone.wait()
         finally:
             connection.terminate()
+
+
+async def _pool(
+    url: str,
+    connections: int,
+    options: dict[str, Any],
+    on_query: Callable[[Any], None] | None = None,
+) -> asyncpg.Pool:
+    async def prepare(connection: Any) -> None:
+        await sessions.prepare(connection)
+        if on_query is not None:
+            connection.add_query_logger(on_query)
+
+    async def leave_as_it_is(connection: Any) -> None:
+        """No session state is ever set outside a transaction, so there is nothing to reset."""
+
+    return await asyncpg.create_pool(
+        url,
+        min_size=0,
+        max_size=connections,
+        max_inactive_connection_lifetime=0,
+        init=prepare,
+        reset=leave_as_it_is,
+        **options,
+    )
 
 
 def _is_lost(connection: Any) -> bool:

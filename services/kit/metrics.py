@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
 from services.kit.settings import SettingsError, host_and_port
@@ -17,6 +19,14 @@ RPC_IN_FLIGHT = Gauge("shop_rpc_in_flight", "Calls that are being answered now."
 POOL_IN_USE = Gauge("shop_db_connections_in_use", "Database connections that are lent out now.")
 POOL_LIMIT = Gauge("shop_db_connections_limit", "Database connections that may be lent out.")
 POOL_REFUSED = Counter("shop_db_pool_refused_total", "Times that no connection came free in time.")
+REPLICA_LAG = Gauge(
+    "shop_db_replica_lag_seconds",
+    "How far the replica may be behind, at most; not a number where there is none.",
+)
+REPLICA_LAG.set(math.nan)
+TOLERANT_READS = Counter(
+    "shop_db_tolerant_reads_total", "Reads that may lag, by the side that answered.", ["side"]
+)
 OUTBOX_DELIVERED = Counter("shop_outbox_delivered_total", "Outbox rows delivered.", ["topic"])
 OUTBOX_FAILED = Counter("shop_outbox_failed_total", "Deliveries that failed and wait.", ["topic"])
 OUTBOX_PENDING = Gauge("shop_outbox_pending", "Outbox rows that wait, of all processes.", ["topic"])

@@ -38,6 +38,7 @@ def run(
             metadata,
             name=f"shop {settings.service}",
             connections=settings.database_connections,
+            direct_url=settings.direct_database_url.get_secret_value(),
             on_query=tracing.current().on_query,
         )
         try:

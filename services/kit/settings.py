@@ -32,6 +32,10 @@ class ServiceSettings(BaseModel):
         "development", description="in production, what is only for tests is refused"
     )
     database_url: SecretStr = Field(description="postgresql://role:password@host:port/database")
+    direct_database_url: SecretStr = Field(
+        SecretStr(""),
+        description="the same without its pooler, where it is that of one in transaction mode",
+    )
     database_connections: int = Field(
         10, ge=1, le=200, description="most connections of this process"
     )

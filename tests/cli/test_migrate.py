@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import shutil
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
@@ -20,6 +21,7 @@ from cli import migrate, schemas
 from cli.database import Databases, databases_from, databases_of, service_url, with_user
 from cli.programs import StartError
 from cli.topology import SERVICES
+from services.kit import sessions
 from tests.postgres_fixtures import in_database
 
 
@@ -241,6 +243,42 @@ def test_a_service_elsewhere_is_a_place_of_its_own(tmp_path: Path) -> None:
         ("postgresql://owner:secret@here/shop", ("users", "catalog", "order", "payment")),
         ("postgresql://cart:x@elsewhere/db", ("cart",)),
     ]
+
+
+def test_what_stands_before_a_database_and_beside_it_is_told_apart() -> None:
+    found = databases_from(
+        {
+            "SHOP_DATABASE_URL": "postgresql://owner:secret@pooler:6432/shop",
+            "SHOP_DIRECT_DATABASE_URL": "postgresql://owner:secret@one,two:5433/shop",
+            "SHOP_REPLICA_DATABASE_URL": "postgresql://owner:secret@copy/shop",
+            "SHOP_CART_DATABASE_URL": "postgresql://cart:x@elsewhere/db",
+            "SHOP_CART_DIRECT_DATABASE_URL": "postgresql://cart:x@elsewhere/db",
+        }
+    )
+    assert found is not None
+    told = {name: url.rpartition("@")[2] for name, url in found.told("catalog").items()}
+    assert told == {
+        "DATABASE_URL": "pooler:6432/shop",
+        "DIRECT_DATABASE_URL": "one,two:5433/shop",
+        "REPLICA_DATABASE_URL": "copy/shop",
+    }
+    # Migrations go to Postgres itself; its port may be said or not.
+    assert [(place.url, place.services) for place in found.places()] == [
+        ("postgresql://owner:secret@one,two:5433/shop", ("users", "catalog", "order", "payment")),
+        ("postgresql://cart:x@elsewhere/db", ("cart",)),
+    ]
+    same = replace(found, services={"users": "postgresql://u:x@one:5432,two:5433/shop"})
+    assert [place.services for place in same.places()] == [("users",)]
+    assert len(same.places()[0].roles) == 1
+
+
+async def test_roles_have_the_limits_of_services_whoever_connects(databases: Databases) -> None:
+    connection = await asyncpg.connect(databases.services["order"])
+    try:
+        shown = {name: await connection.fetchval(f"SHOW {name}") for name in sessions.SESSION}
+    finally:
+        await connection.close()
+    assert shown == sessions.SESSION
 
 
 def test_an_owner_without_password_is_refused() -> None:

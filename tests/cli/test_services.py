@@ -18,6 +18,7 @@ from cli.services import (
 )
 from cli.topology import ALL_SERVICES, Topology, allocate
 
+DATABASE = {"DATABASE_URL": "postgresql://x"}
 LIVE = {"STRIPE_SECRET_KEY": "sk_live_1", "STRIPE_WEBHOOK_SECRET": "whsec_1,whsec_0"}
 
 
@@ -37,7 +38,7 @@ def told(
     service: str, topology: Topology, folder: DataFolder, surroundings: Mapping[str, str]
 ) -> dict[str, str]:
     """The variables of a service that have to do with Stripe."""
-    found = service_environment(service, topology, folder, "postgresql://x", surroundings)
+    found = service_environment(service, topology, folder, DATABASE, surroundings)
     return {name: value for name, value in found.items() if "STRIPE" in name}
 
 
@@ -99,14 +100,13 @@ def test_several_processes_of_a_service_share_its_calls(folder: DataFolder) -> N
     every = [*topology.services.values(), *topology.metrics.values()]
     assert len(set(every)) == len(every) == 20
     first, second = (
-        service_environment(name, topology, folder, "postgresql://x", {})
-        for name in ("order", "order-2")
+        service_environment(name, topology, folder, DATABASE, {}) for name in ("order", "order-2")
     )
     differ = {name for name in first if first[name] != second[name]}
     assert differ == {"SHOP_ORDER_LISTEN", "SHOP_ORDER_METRICS_LISTEN"}
     both = ",".join(str(topology.services[name]) for name in ("catalog", "catalog-2"))
     assert second["SHOP_CATALOG_ADDRESS"] == both
-    assert service_program("order-2", topology, folder, "postgresql://x", {}).command[-1] == (
+    assert service_program("order-2", topology, folder, DATABASE, {}).command[-1] == (
         "services.order"
     )
     edge_program(topology, folder, {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -29,7 +30,10 @@ async def opened(folder: Path, **told: str) -> AsyncIterator[Shop]:
         running(folder, "--port", "0", "--no-demo", SHOP_LOG_LEVEL="debug", **told) as up,
         visiting(up) as shop,
     ):
-        made = await command(SHOP, "create-admin", ADMIN, "--password", PASSWORD, "--data", up.data)
+        made = await command(
+            *(SHOP, "create-admin", ADMIN, "--password", PASSWORD, "--data", up.data),
+            env=os.environ | told,
+        )
         assert made.returncode == 0, made.stderr
         await open_doors(shop, ADMIN, PASSWORD)
         yield shop

@@ -16,7 +16,7 @@ from grpc import StatusCode
 
 from cli.postgres import Cluster
 from cli.topology import ALL_SERVICES
-from services.kit import db
+from services.kit import db, sessions
 from services.kit.db import Database, Statement
 from services.kit.errors import ServiceError
 from services.kit.ids import uuid7
@@ -218,9 +218,9 @@ class TestSession:
     async def test_statements_and_locks_are_limited(self, database: Database) -> None:
         shown = {}
         async with database.connection() as connection:
-            for name in db.SESSION:
+            for name in sessions.SESSION:
                 shown[name] = await connection.fetchval(f"SHOW {name}")
-        assert shown == db.SESSION
+        assert shown == sessions.SESSION
 
     async def test_a_statement_that_takes_too_long_is_ended(self, database: Database) -> None:
         with pytest.raises(asyncpg.QueryCanceledError):
