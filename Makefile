@@ -11,7 +11,7 @@ WORKERS ?= 2
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: up test lint protos bench chaos promises fuzz drill audit image-check requirements help
+.PHONY: up test lint protos bench chaos promises fuzz drill failover audit image-check requirements help
 
 up: $(READY)  ## start the shop: Postgres, services, Envoy (make up ARGS="--port 9000")
 	@exec $(BIN)/shop up $(ARGS)
@@ -44,6 +44,9 @@ chaos: $(READY)  ## kill and stop parts of a shop under load (make chaos ARGS="-
 
 drill: $(READY)  ## back up a large shop, restore it elsewhere, compare (make drill ARGS="--orders 500000")
 	@exec $(BIN)/python -m tools.drill $(ARGS)
+
+failover: $(READY)  ## kill a primary under writes, promote its standby (make failover ARGS="--rounds 5")
+	@exec $(BIN)/python -m tests.faults.failover $(ARGS)
 
 audit: $(READY)  ## look for known weaknesses in what is installed; asks a service on the network
 	@exec $(BIN)/pip-audit --strict --disable-pip --require-hashes -r requirements.txt $(ARGS)

@@ -61,9 +61,7 @@ class Shelf:
         """A row of `store.PRODUCT`, seen like that, as the public sees it."""
         product = messages.product(row, staff=False).SerializeToString()
         if row["state"] != catalog_pb2.Product.DRAFT:
-            self._cache.put(
-                key, product, _things(row), view.mark, store.writers(row), view.age
-            )
+            self._cache.put(key, product, _things(row), view.mark, store.writers(row), view.age)
         return product
 
     async def forever(self) -> None:

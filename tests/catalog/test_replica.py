@@ -197,7 +197,7 @@ async def test_who_browses_is_answered_by_the_replica(pair: Pair, served: Served
         before = answered_by("replica")
         async with served.running.counting() as statements:
             assert await served.listed() == {old.id}
-        assert statements == []  # on the primary
+        assert not [text for text in statements if "products" in text]  # on the primary
         assert answered_by("replica") == before + 1
         for caller in (User("CUSTOMER"), User("STAFF")):
             assert await served.listed(caller) == {old.id, new.id}

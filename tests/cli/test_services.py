@@ -83,8 +83,9 @@ def test_a_service_is_told_no_database_but_its_own(topology: Topology, folder: D
             for name in ALL_SERVICES
         },
     }
+    own = {"DATABASE_URL": "postgresql://own"}
     for name in ALL_SERVICES:
-        environment = service_environment(name, topology, folder, "postgresql://own", surrounding)
+        environment = service_environment(name, topology, folder, own, surrounding)
         urls = {key: value for key, value in environment.items() if "DATABASE_URL" in key}
         assert urls == {f"SHOP_{name.upper()}_DATABASE_URL": "postgresql://own"}
 
