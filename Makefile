@@ -11,7 +11,7 @@ WORKERS ?= 2
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: up test lint protos bench chaos promises fuzz drill failover audit image-check requirements help
+.PHONY: up test lint protos bench chaos siege promises fuzz drill failover audit image-check requirements help
 
 up: $(READY)  ## start the shop: Postgres, services, Envoy (make up ARGS="--port 9000")
 	@exec $(BIN)/shop up $(ARGS)
@@ -41,6 +41,9 @@ bench: $(BIN)/.bench  ## load the shop, its peers and plain SQL, and print ratio
 
 chaos: $(READY)  ## kill and stop parts of a shop under load (make chaos ARGS="--seconds 600 --seed 7")
 	@exec $(BIN)/python -m tests.chaos $(ARGS)
+
+siege: $(READY)  ## promises about load, faults, replacement at full size (make siege ARGS="overload", or soak)
+	@exec $(BIN)/python -m tests.siege $(ARGS)
 
 drill: $(READY)  ## back up a large shop, restore it elsewhere, compare (make drill ARGS="--orders 500000")
 	@exec $(BIN)/python -m tools.drill $(ARGS)

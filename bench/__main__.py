@@ -80,6 +80,20 @@ def measure_edge(file: JsonOption = None) -> None:
     write_json({name: asdict(one) for name, one in shown.items()}, file)
 
 
+@app.command("traces")
+def measure_traces(
+    rounds: Annotated[int, typer.Option(min=1, help="How often each takes its turn.")] = 6,
+    file: JsonOption = None,
+) -> None:
+    """A read and CreateOrder with traces off, all, a tenth, and with no collector. Two minutes."""
+    from dataclasses import asdict
+
+    from bench import traces
+
+    shown = asyncio.run(traces.run(wide(), rounds))
+    write_json({load: {k: asdict(v) for k, v in one.items()} for load, one in shown.items()}, file)
+
+
 @app.command("growth")
 def grow(
     parts: Annotated[

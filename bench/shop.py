@@ -61,10 +61,10 @@ class Shop:
 
 
 @asynccontextmanager
-async def running(products: int, starts: int = 1) -> AsyncIterator[Shop]:
+async def running(products: int, starts: int = 1, **told: str) -> AsyncIterator[Shop]:
     """A shop with so many products, all of which can be bought as often as anybody wants.
 
-    It is the last of so many `starts` with the data there.
+    It is the last of so many `starts` with the data there, and `told` these variables.
     """
     with tempfile.TemporaryDirectory(prefix="shop-bench-") as name:
         folder = Path(name)
@@ -75,7 +75,7 @@ async def running(products: int, starts: int = 1) -> AsyncIterator[Shop]:
         for _ in range(starts - 1):
             async with shops.running(folder, *ARGUMENTS) as up:
                 seconds.append(await _start(up))
-        async with shops.running(folder, *ARGUMENTS) as up:
+        async with shops.running(folder, *ARGUMENTS, **told) as up:
             seconds.append(await _start(up))
             ready = await up.ready()
             databases = databases_of(ready.database_url)

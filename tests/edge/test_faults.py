@@ -126,29 +126,42 @@ class TestRetries:
 
 
 class TestOverload:
-    async def test_what_is_too_much_is_refused_at_once(self, shop: Shop) -> None:
+    @pytest.mark.parametrize(
+        ("verb", "path", "method", "most"),
+        [
+            ("GET", "/api/products/7", "GetProduct", 240),
+            ("POST", "/api/products", "CreateProduct", 120),
+        ],
+    )
+    async def test_what_is_too_much_is_refused_at_once(
+        self, shop: Shop, verb: str, path: str, method: str, most: int
+    ) -> None:
+        """Promise E5: of reads and of changes, each by itself."""
         busy = asyncio.Event()
 
         async def wait(_: Any, __: Any) -> None:
             await busy.wait()
 
-        shop.catalog.answers["GetProduct"] = wait
+        shop.catalog.answers[method] = wait
+        told: dict[str, Any] = {"headers": shop.signed_in}
+        if verb == "POST":
+            told["json"] = {}
         limits = httpx.Limits(max_connections=None)
         async with httpx.AsyncClient(limits=limits) as http, asyncio.timeout(30):
             shop.http, usual = http, shop.http
             try:
-                calls = [
-                    asyncio.create_task(shop.rest("GET", "/api/products/7")) for _ in range(240)
-                ]
-                while len(shop.catalog.calls) < 240:
+                calls = [asyncio.create_task(shop.rest(verb, path, **told)) for _ in range(most)]
+                while len(shop.catalog.calls) < most:
                     await asyncio.sleep(0.02)
-                answer = await shop.rest("GET", "/api/products/7")
+                answer = await shop.rest(verb, path, **told)
+                other = await shop.rest("GET", "/api/users/7", headers=shop.signed_in)
             finally:
                 shop.http = usual
                 busy.set()
                 await asyncio.gather(*calls)
         body = assert_refused(answer, 429, 8, "OVERLOADED")
         assert body["details"][1]["retry_delay"] == "1s"
+        assert other.status_code == httpx.codes.OK
 
 
 class TestDrain:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -68,6 +69,13 @@ class Traffic:
         """The good ones that began later."""
         return [call for call in self.calls if call.is_good and call.began > moment]
 
+    async def call(self, ask: Ask) -> None:
+        """Call once."""
+        began, answer = time.monotonic(), None
+        with contextlib.suppress(httpx.TransportError):
+            answer = await ask()
+        self.calls.append(Call(began, time.monotonic(), answer))
+
     async def more(self, count: int, seconds: float = 10) -> None:
         """Wait for so many more good calls, begun from now on."""
         now = time.monotonic()
@@ -81,15 +89,33 @@ async def calling(ask: Ask, *, at_once: int = 2, pause: float = 0.01) -> AsyncIt
 
     async def work() -> None:
         while not over.is_set():
-            began, answer = time.monotonic(), None
-            with contextlib.suppress(httpx.TransportError):
-                answer = await ask()
-            traffic.calls.append(Call(began, time.monotonic(), answer))
+            await traffic.call(ask)
             await asyncio.sleep(pause)
 
     async with asyncio.TaskGroup() as group:
         for _ in range(at_once):
             group.create_task(work())
+        try:
+            yield traffic
+        finally:
+            over.set()
+
+
+@contextlib.asynccontextmanager
+async def paced(ask: Ask, rate: float) -> AsyncIterator[Traffic]:
+    """Call so many times a second during the block, whether or not earlier calls were answered."""
+    traffic, over = Traffic(), asyncio.Event()
+
+    async def pace(group: asyncio.TaskGroup) -> None:
+        began = time.monotonic()
+        for number in itertools.count():
+            await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
+            if over.is_set():
+                return
+            group.create_task(traffic.call(ask))
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(pace(group))
         try:
             yield traffic
         finally:
