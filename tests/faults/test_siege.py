@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.shop import ROOT
 from tests.siege import migrations, outages, overload
 from tests.siege.report import Report
 from tests.visitors import Shop
@@ -22,5 +23,5 @@ async def test_what_is_too_much_is_shed_and_the_rest_is_done(shop: Shop) -> None
 def test_every_migration_but_the_first_has_a_release_before_it() -> None:
     """Where there is a history: a trial applies them to what it was made for."""
     found = {name for names in migrations.steps().values() for name in names}
-    here = {str(path.relative_to(migrations.ROOT)) for path in migrations.later()}
+    here = {str(path.relative_to(ROOT)) for path in migrations.later()}
     assert found in (set(), here)
