@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
+from google.protobuf import json_format
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
@@ -39,6 +43,24 @@ class Collector:
         self.bodies: list[bytes] = []
         self.url = ""
 
+    def export(self, trace_id: str, file: Path) -> None:
+        """Write a trace as OTLP's JSON, which Jaeger and others open: ids are hexadecimal."""
+        trace = trace_pb2.TracesData()
+        for body in list(self.bodies):
+            for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+                kept = trace.resource_spans.add(resource=resource.resource)
+                for scope in resource.scope_spans:
+                    spans = [span for span in scope.spans if span.trace_id.hex() == trace_id]
+                    kept.scope_spans.add(scope=scope.scope).spans.extend(spans)
+                if not any(scope.spans for scope in kept.scope_spans):
+                    del trace.resource_spans[-1]
+        told = json_format.MessageToDict(trace)
+        for span in spans_of(told):
+            for name in ("traceId", "spanId", "parentSpanId"):
+                if name in span:
+                    span[name] = base64.b64decode(span[name]).hex()
+        file.write_text(json.dumps(told))
+
     def take(self) -> int:
         """How many spans have come since the last time; they are forgotten."""
         count = 0
@@ -58,6 +80,13 @@ class Collector:
                     found += [(service, span) for span in scope.spans]
         found.sort(key=lambda pair: pair[1].start_time_unix_nano)
         return [_span(*pair) for pair in found if pair[1].trace_id.hex() == trace_id]
+
+
+def spans_of(told: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The spans of a trace in OTLP's JSON."""
+    for resource in told["resourceSpans"]:
+        for scope in resource["scopeSpans"]:
+            yield from scope["spans"]
 
 
 def _span(service: str, span: trace_pb2.Span) -> Span:

@@ -14,6 +14,8 @@ from tests.shop import SHOP, command, running
 from tests.visitors import PASSWORD, Shop, open_doors, visiting
 
 ADMIN = "admin@example.com"
+# All that can be logged is: what must not be in any log is looked for there.
+EVERYTHING = {"SHOP_LOG_LEVEL": "debug", "SHOP_ACCESS_LOG": "all"}
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +29,7 @@ def collector() -> Iterator[Collector]:
 async def opened(folder: Path, **told: str) -> AsyncIterator[Shop]:
     """A shop with an administrator and somebody of the staff."""
     async with (
-        running(folder, "--port", "0", "--no-demo", SHOP_LOG_LEVEL="debug", **told) as up,
+        running(folder, "--port", "0", "--no-demo", **EVERYTHING, **told) as up,
         visiting(up) as shop,
     ):
         made = await command(

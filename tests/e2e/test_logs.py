@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
-from pathlib import Path
 from typing import Any
 
 import httpx
 
+from cli.data_folder import DataFolder
 from services.kit.ids import uuid7
+from tests.e2e.orders import POSTAL
 from tests.refusals import refused
 from tests.visitors import Person, Shop, answered, euros
+
+# As its lines are marked in the output of `shop up`.
+EDGE = "envoy"
 
 
 async def logged(shop: Shop, service: str, request_id: str) -> list[dict[str, Any]]:
     """The lines of a service under a request id, as soon as there are some."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while True:
             events = shop.up.events(service)
             found = [event for event in events if event.get("request_id") == request_id]
@@ -44,6 +49,27 @@ async def test_a_refusal_is_found_by_its_id_too(shop: Shop) -> None:
     refused(answer, "RESOURCE_NOT_FOUND")
     (line,) = await logged(shop, "catalog", answer.headers["x-request-id"])
     assert (line["code"], line["reason"]) == ("NOT_FOUND", "RESOURCE_NOT_FOUND")
+
+
+async def test_one_id_is_in_the_logs_of_the_edge_and_of_all_who_are_asked(shop: Shop) -> None:
+    ada = await shop.sign_up()
+    product = await shop.new_product()
+    answered(await ada.post("/api/cart/items/", {"product_id": product["id"], "quantity": 1}))
+    created = await ada.post("/api/orders/", {"shipping_address": POSTAL})
+    order = answered(created, 201)
+    body = {"order_id": order["id"], "payment_method": "pm_card_visa"}
+    paid = await ada.post("/api/payment/", body)
+    answered(paid)
+    for answer, asked in (
+        (created, ("users", "catalog", "cart", "order", EDGE)),
+        (paid, ("users", "order", "payment", EDGE)),
+    ):
+        request_id = answer.headers["x-request-id"]
+        for program in asked:
+            lines = await logged(shop, program, request_id)
+            assert all(line.get("level", "info") != "error" for line in lines)
+        (line,) = await logged(shop, EDGE, request_id)
+        assert line["status"] == answer.status_code
 
 
 async def test_every_answer_has_an_id_of_its_own(shop: Shop) -> None:
@@ -105,11 +131,8 @@ async def test_secrets_are_nowhere(shop: Shop) -> None:
 
 
 async def metrics(shop: Shop, service: str) -> str:
-    """The metrics page of a service; where it is, only its own environment says."""
-    process = shop.up.find(f"services.{service}")
-    assert process is not None
-    environment = Path(f"/proc/{process.pid}/environ").read_text().split("\0")
-    (where,) = (item.partition("=")[2] for item in environment if "_METRICS_LISTEN=" in item)
+    """The metrics page of a service."""
+    where = json.loads(DataFolder(shop.up.data).running.read_text())["metrics"][service]
     async with httpx.AsyncClient() as http:
         page = await http.get(f"http://{where}/metrics")
     assert "shop_" in page.text

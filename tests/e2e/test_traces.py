@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 import time
+from pathlib import Path
 
-from tests.collector import Collector, Kind, Span
+from tests.collector import Collector, Kind, Span, spans_of
 from tests.e2e.orders import pay, until
 from tests.visitors import PASSWORD, Shop, answered
 
@@ -56,7 +58,7 @@ STATEMENTS = {
 
 
 async def test_a_purchase_is_one_trace_without_a_word_of_the_customers(
-    shop: Shop, collector: Collector
+    shop: Shop, collector: Collector, tmp_path: Path
 ) -> None:
     canary = f"canary{secrets.token_hex(8)}"
     trace_id, root = secrets.token_hex(16), secrets.token_hex(8)
@@ -92,6 +94,23 @@ async def test_a_purchase_is_one_trace_without_a_word_of_the_customers(
             caller = known[span.parent]
             assert caller.service != span.service
             assert caller.name.replace("/", ".") == span.name.replace("/", ".")
+
+    # The same in a file, as tools for traces read it.
+    file = tmp_path / "purchase.json"
+    collector.export(trace_id, file)
+    written = list(spans_of(json.loads(file.read_text())))
+    assert {span["spanId"] for span in written} == known.keys()
+    assert {span["traceId"] for span in written} == {trace_id}
+    texts = [
+        attribute["value"]["stringValue"]
+        for span in written
+        for attribute in span.get("attributes", [])
+        if attribute["key"] == "db.query.text"
+    ]
+    assert sorted(texts) == sorted(
+        span.told["db.query.text"] for span in spans if "db.query.text" in span.told
+    )
+    assert canary not in file.read_text()
 
     # Each transaction begins and ends in it.
     for service in ("cart", "catalog", "order", "payment"):
