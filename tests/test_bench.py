@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from bench import http1, keys, layers
+from bench import http1, keys, layers, traces
 from bench.load import Driver, Load, Measured
 
 ANSWER = b"HTTP/1.1 %s\r\ncontent-length: 4\r\n\r\n%s"
@@ -74,3 +74,18 @@ def test_samples_that_wait_have_no_share() -> None:
         ["run (uvloop/loop.pyx:1);epoll_pwait (libc.so.6) 90", "fetch (asyncpg/connection.py:7) 10"]
     )
     assert found == {"asyncpg": 1.0}
+
+
+def test_what_traces_cost_is_told_within_each_round_and_by_call() -> None:
+    def rounds(*counts: int, cpu: float, spans: int) -> traces.Rounds:
+        measured = [Measured([1000] * count, 0, 1.0) for count in counts]
+        return traces.Rounds(measured, cpu, spans)
+
+    shown = traces.figures(
+        {
+            traces.OFF: rounds(100, 10, 100, cpu=0.21, spans=0),
+            traces.ALL: rounds(50, 8, 80, cpu=0.276, spans=276),
+        }
+    )
+    assert shown[traces.OFF] == traces.Figures(100, 1.0, 1000, 1.0, 0.0)
+    assert shown[traces.ALL] == traces.Figures(50, 0.8, 2000, 2.0, 2.0)

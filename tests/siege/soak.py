@@ -64,10 +64,9 @@ async def soak(shop: Shop, report: Report, *, rate: float, seconds: float) -> No
                 shopping.ada.token = (await shopping.ada.again()).token
                 await shop.renew()
                 signed = time.monotonic()
-            # What has been answered well is only counted: the run is long.
-            for traffic in (reads, writes):
-                report.check(not traffic.bad, f"calls failed: {traffic.reasons}")
-    report.note("calls", len(reads.calls) + len(writes.calls))
+    for name, traffic in (("reads", reads), ("writes", writes)):
+        report.note(name, f"{len(traffic.calls)}, failed: {len(traffic.bad)}")
+        report.check(not traffic.bad, f"{name} failed: {traffic.reasons}")
     for samples in sorted(found.values(), key=lambda one: one.name):
         if samples.name in WATCHED:
             _judge(samples, report)
