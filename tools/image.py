@@ -20,7 +20,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from cli import deployment_secrets
+import yaml
+
+from cli import deployment_secrets, edge
 from cli.database import ensure_database
 from cli.postgres import Cluster, serve
 from cli.probes import is_serving
@@ -190,6 +192,7 @@ async def prove(stage: Stage, root: Path) -> None:
         owner = {"SHOP_DATABASE_URL_FILE": "/secrets/owner/database-url"}
         assert container(stage, view, ["shop", "migrate"], owner).wait() == 0, "shop migrate"
         assert container(stage, view, ["shop", "verify"], owner).wait() == 0, "shop verify"
+        configure(stage, view, folder / "configuration", (uid, gid))
         addresses = {name: Address(LOOPBACK, free_port()) for name in ALL_SERVICES}
         processes = {
             name: container(
@@ -208,6 +211,22 @@ async def prove(stage: Stage, root: Path) -> None:
                 process.terminate()
         ends = {name: process.wait(20) for name, process in processes.items()}
         assert set(ends.values()) == {0}, ends
+
+
+def configure(stage: Stage, view: Path, folder: Path, owner: tuple[int, int]) -> None:
+    """Make the edge's configuration as its container does, with traces; Envoy has to take it."""
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    told = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
+    folder.mkdir()
+    os.chown(folder, *owner)
+    run("mount", "--bind", folder, view / "configuration")
+    try:
+        command = compose["configuration"]["command"]
+        assert container(stage, view, command, told).wait() == 0, "shop edge"
+    finally:
+        run("umount", "--lazy", view / "configuration")
+    envoy = [edge.envoy_binary(), "--mode", "validate", *compose["edge"]["command"]]
+    subprocess.run(envoy, cwd=folder, check=True)
 
 
 def surroundings(service: str, addresses: Mapping[str, Address]) -> dict[str, str]:
