@@ -12,8 +12,8 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
@@ -38,6 +38,7 @@ class Trial:
     work: Callable[[Shop, Report, float, float], Awaitable[None]]
     pairs: bool = False
     """Whether each service has two processes."""
+    told: Mapping[str, str] = field(default_factory=dict)
 
 
 async def _replicas(shop: Shop, report: Report, rate: float, seconds: float) -> None:
@@ -67,7 +68,9 @@ async def _soak(shop: Shop, report: Report, rate: float, seconds: float) -> None
 
 TRIALS = {
     "replicas": Trial("E4: one of two killed, all restarted", 200, 8, _replicas, pairs=True),
-    "overload": Trial("E5: five times what the shop can do", 0, 12, _overload),
+    "overload": Trial(
+        "E5: five times what the shop can do", 0, 12, _overload, told={"SHOP_ACCESS_LOG": "all"}
+    ),
     "postgres": Trial("E8: Postgres restarted and killed", 200, 6, _postgres),
     "outages": Trial("E10: each service down in turn", 0, 5, _outages),
     "secrets": Trial("the services' secret replaced", 100, 4, _secrets, pairs=True),
@@ -101,7 +104,7 @@ async def tried(name: str, report: Report, rate: float | None, seconds: float | 
             async with doubled(folder, **MARK) as shop:
                 await trial.work(shop, report, *how)
         else:
-            async with running(folder, "--port", "0") as up, visiting(up) as shop:
+            async with running(folder, "--port", "0", **trial.told) as up, visiting(up) as shop:
                 await trial.work(shop, report, *how)
 
 

@@ -23,6 +23,8 @@ SHED_SECONDS = 0.02
 NORMAL_WITHIN = 5.0
 AT_ONCE = 16
 STOCK = 10_000_000
+# RESOURCE_EXHAUSTED, as the edge logs it.
+SHED_STATUSES = {"8", "ResourceExhausted"}
 PRODUCTS = 50
 ADDRESS = PostalAddress(region_code="GB", address_lines=["1 Byron Row"], locality="London")
 
@@ -126,6 +128,8 @@ async def flood(shop: Shop, report: Report, *, seconds: float, judged: bool = Tr
         report.note("good ones, p50 and p99", _times(good))
         report.note("shed", len(flooded.shed))
         report.note("shed after, p50 and p99", _times(flooded.shed))
+        at_edge = _shed_at_edge(shop)
+        report.note("the same by the edge's clock", _times(at_edge))
         report.note("others", dict(flooded.others))
         report.check(bool(flooded.good), "nothing was done")
         report.check(bool(flooded.shed), "nothing was shed")
@@ -141,12 +145,23 @@ async def flood(shop: Shop, report: Report, *, seconds: float, judged: bool = Tr
         if not judged:
             return
         report.check(goodput >= LEAST_GOODPUT, f"goodput is {goodput:.2f}")
-        slow = percentile(flooded.shed, 50) >= promised(SHED_SECONDS)
-        report.check(not slow, "what is shed waits for it")
+        # The client shares the machine with everything else, and waits for itself, too.
+        slow = percentile(at_edge, 99) >= promised(SHED_SECONDS)
+        report.check(bool(at_edge) and not slow, "what is shed waits for it")
         report.check(now < max(2 * usual, promised(0.05)), "five seconds later calls are slow")
     finally:
         for channel in orders.channels:
             await channel.close()
+
+
+def _shed_at_edge(shop: Shop) -> list[float]:
+    """How long the edge had the calls that were shed, where it logs all calls."""
+    return [
+        line["milliseconds"] / 1000
+        for line in shop.up.events("envoy")
+        if str(line.get("rpc", "")).endswith(".CreateOrder")
+        and str(line.get("grpc_status", "")) in SHED_STATUSES
+    ]
 
 
 def _times(seconds: list[float]) -> str:
