@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,7 +61,9 @@ class Shop:
 
 
 @asynccontextmanager
-async def running(products: int, starts: int = 1, **told: str) -> AsyncIterator[Shop]:
+async def running(
+    products: int, starts: int = 1, told: Mapping[str, str] | None = None
+) -> AsyncIterator[Shop]:
     """A shop with so many products, all of which can be bought as often as anybody wants.
 
     It is the last of so many `starts` with the data there, and `told` these variables.
@@ -75,7 +77,7 @@ async def running(products: int, starts: int = 1, **told: str) -> AsyncIterator[
         for _ in range(starts - 1):
             async with shops.running(folder, *ARGUMENTS) as up:
                 seconds.append(await _start(up))
-        async with shops.running(folder, *ARGUMENTS, **told) as up:
+        async with shops.running(folder, *ARGUMENTS, **(told or {})) as up:
             seconds.append(await _start(up))
             ready = await up.ready()
             databases = databases_of(ready.database_url)

@@ -82,7 +82,7 @@ async def run(console: Console, rounds: int = ROUNDS) -> dict[str, dict[str, Fig
             if is_sent:
                 collectors[choice] = stack.enter_context(collecting())
                 told[ENDPOINT] = collectors[choice].url
-            running[choice] = await stack.enter_async_context(shops.running(PRODUCTS, **told))
+            running[choice] = await stack.enter_async_context(shops.running(PRODUCTS, told=told))
             goods = await shop_loads.goods(running[choice])
             there = shop_loads.reads(running[choice], goods)
             there |= shop_loads.purchases(running[choice], goods)

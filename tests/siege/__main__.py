@@ -24,6 +24,7 @@ from tests.siege import migrations, outages, overload, postgres, replicas, secre
 from tests.siege.report import Report
 from tests.visitors import Shop, visiting
 
+LOG_ALL = {"SHOP_ACCESS_LOG": "all"}
 # Made of the services' secret, a mark would not outlive it.
 MARK = {"SHOP_PAYMENT_STRIPE_MARK": "siege"}
 
@@ -68,9 +69,7 @@ async def _soak(shop: Shop, report: Report, rate: float, seconds: float) -> None
 
 TRIALS = {
     "replicas": Trial("E4: one of two killed, all restarted", 200, 8, _replicas, pairs=True),
-    "overload": Trial(
-        "E5: five times what the shop can do", 0, 12, _overload, told={"SHOP_ACCESS_LOG": "all"}
-    ),
+    "overload": Trial("E5: five times what the shop can do", 0, 12, _overload, told=LOG_ALL),
     "postgres": Trial("E8: Postgres restarted and killed", 200, 6, _postgres),
     "outages": Trial("E10: each service down in turn", 0, 5, _outages),
     "secrets": Trial("the services' secret replaced", 100, 4, _secrets, pairs=True),
