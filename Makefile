@@ -4,8 +4,8 @@ PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 READY := .venv/.ready
-# Test processes, each with a database of its own.
-WORKERS ?= 2
+# Test processes, each with a database of its own: as many as suit this machine.
+WORKERS ?= $(shell $(PYTHON) tools/workers.py)
 
 # Compiled files make the second start fast, whatever the surroundings say.
 export PYTHONDONTWRITEBYTECODE :=
