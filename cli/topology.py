@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import socket
+import sys
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -19,6 +21,10 @@ LOOPBACK = "127.0.0.1"
 # Below the range that the kernel hands out to outgoing connections, so that a port stays free
 # between the moment it is chosen and the moment its server starts, and across restarts.
 _FREE_PORTS = range(20000, 32000)
+# The latest ports that this process has chosen are its own, as long as it lives: several shops may
+# start at the same time, and it takes a moment until somebody listens on a port that was chosen.
+_CLAIMS: deque[socket.socket] = deque()
+_MOST_CLAIMS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +124,22 @@ def free_port() -> int:
 def _free_port(taken: set[int]) -> int:
     for _ in range(1000):
         port = random.choice(_FREE_PORTS)  # noqa: S311 - no secret
-        if port not in taken and is_free(port):
+        if port not in taken and is_free(port) and _claim(port):
             return port
     raise StartError("No free port found.")
+
+
+def _claim(port: int) -> bool:
+    """Keep others of this machine from choosing it, too; False when one of them has."""
+    if sys.platform != "linux":
+        return True
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        claim.bind(f"\0shop:{port}")  # a name without a file, which ends with its process
+    except OSError:
+        claim.close()
+        return False
+    _CLAIMS.append(claim)
+    while len(_CLAIMS) > _MOST_CLAIMS:
+        _CLAIMS.popleft().close()
+    return True
