@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 
+from cli.topology import SERVICES
 from tests.faults.traffic import Ask
 from tests.shop import Process
 from tests.visitors import Shop
@@ -25,6 +26,12 @@ def part(shop: Shop, what: str) -> Process:
     found = shop.up.find(what)
     assert found is not None
     return found
+
+
+def others(shop: Shop, what: str) -> dict[str, Process]:
+    """The running processes of all parts of the shop but this one."""
+    parts = (*(f"services.{name}" for name in SERVICES), "/postgres ", "/envoy ")
+    return {each: part(shop, each) for each in parts if each != what}
 
 
 async def accepts(shop: Shop) -> bool:
