@@ -21,7 +21,8 @@ from tests.running import refused
 
 CANCELS = 5000
 BUSY = """
-SELECT count(*) FROM pg_stat_activity WHERE application_name = 'kit tests' AND state <> 'idle'
+SELECT count(*) FROM pg_stat_activity
+WHERE application_name = 'kit tests' AND datname = current_database() AND state <> 'idle'
 """
 
 

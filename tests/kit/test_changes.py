@@ -21,7 +21,7 @@ CHANNEL = "kit_changes"
 NAME = "kit changes"
 TERMINATE = """
     SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-    WHERE application_name = $1 AND query LIKE 'LISTEN%'
+    WHERE application_name = $1 AND query LIKE 'LISTEN%' AND datname = current_database()
 """
 
 

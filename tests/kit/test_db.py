@@ -254,7 +254,7 @@ class TestReady:
             assert await database.ready()
             await owner_connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE application_name = 'small pool'"
+                "WHERE application_name = 'small pool' AND datname = current_database()"
             )
             await database.ready()
             assert await database.ready()

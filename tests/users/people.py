@@ -22,6 +22,13 @@ from services.kit.db import Database
 from services.kit.ids import uuid7
 from shop.users.v1 import session_pb2_grpc, users_pb2, users_pb2_grpc
 
+# Who waits for a lock in this worker's database: locks of rows are known by the others they hold.
+WAITING = """
+    SELECT count(*) FROM pg_locks AS lacks WHERE NOT granted AND EXISTS (
+        SELECT FROM pg_locks AS has JOIN pg_database AS d ON d.oid = has.database
+        WHERE has.pid = lacks.pid AND d.datname = current_database()
+    )
+"""
 PASSWORD = "correct horse battery staple"
 NEW_PASSWORD = "an entirely different one"
 POSTAL_ADDRESS = PostalAddress(
@@ -132,7 +139,7 @@ class People:
         async with self.owner.transaction():
             await self.owner.execute("SELECT FROM users.users FOR UPDATE")
             waiting = asyncio.ensure_future(call)
-            while not await self.owner.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            while not await self.owner.fetchval(WAITING):
                 await asyncio.sleep(0.01)
             yield waiting
 
