@@ -57,18 +57,20 @@ class Backend(grpc.GenericRpcHandler):
         """Serve on a loopback port, and be healthy."""
         # As the services do: more metadata than the edge lets through.
         options = [("grpc.so_reuseport", 0), ("grpc.max_metadata_size", 64 * 1024)]
-        self.server = grpc.aio.server(options=options)
-        self.server.add_generic_rpc_handlers((self,))
+        server = self.server = grpc.aio.server(options=options)
+        server.add_generic_rpc_handlers((self,))
         health_servicer = health.aio.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(health_servicer, self.server)
+        health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
         await health_servicer.set("", health_pb2.HealthCheckResponse.SERVING)
-        reflection.enable_server_reflection([reflection.SERVICE_NAME], self.server)
-        assert self.server.add_insecure_port(f"127.0.0.1:{port}") == port
-        await self.server.start()
+        reflection.enable_server_reflection([reflection.SERVICE_NAME], server)
+        assert server.add_insecure_port(f"127.0.0.1:{port}") == port
+        await server.start()
 
     async def stop(self) -> None:
-        """Break off what is running and close the port."""
-        await self.server.stop(None)
+        """Break off what is running and close the port, unless that has been done."""
+        server, self.server = self.server, None
+        if server is not None:
+            await server.stop(None)
 
     def service(self, details: grpc.HandlerCallDetails) -> Any:
         """The handler of a method, None for methods of other people."""

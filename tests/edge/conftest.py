@@ -22,6 +22,7 @@ from shop.users.v1 import users_pb2
 from tests.edge.access_tokens import Key, bearer
 from tests.edge.backend import Backend, load_contract
 
+PATIENCE_SECONDS = 60.0
 UNLIMITED = EdgeOptions(rate=None, strict_rate=None, access_log="errors")
 
 # Not a preexec_fn: a fork of a process in which gRPC runs does not live to the exec.
@@ -81,7 +82,7 @@ class Shop:
 
     async def keys_arrive(self) -> None:
         """Wait until Envoy checks tokens by itself."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while (
                 await self.rest("GET", "/api/users", headers=self.signed_in)
             ).status_code != httpx.codes.OK:
@@ -115,30 +116,38 @@ async def running(
         return users_pb2.JsonWebKeySet(keys=[key.jwk])
 
     backends["users"].answers["GetJwks"] = publish
-    for name in start:
-        await backends[name].start(services[name][0].port)
     configuration = folder / "envoy.yaml"
     configuration.write_text(edge.render(chosen))
     log = folder / "envoy.log"
-    envoy = _start(configuration, log)
-    try:
-        async with (
-            httpx.AsyncClient(timeout=15) as http,
-            grpc.aio.insecure_channel(str(chosen.listen)) as channel,
-        ):
-            await _listening(chosen.listen, envoy, log)
-            shop = Shop(chosen, envoy, backends, key, http, channel, log)
-            if "users" in start:
-                await shop.keys_arrive()
-            for backend in backends.values():
-                backend.forget()
-            yield shop
-    finally:
-        envoy.terminate()
-        envoy.wait(10)
+    async with contextlib.AsyncExitStack() as stack:
+        # Whatever fails, a server that runs is stopped: nothing may be left to the collector of
+        # garbage, for which there is no event loop any more.
         for backend in backends.values():
-            if backend.server is not None:
-                await backend.stop()
+            stack.push_async_callback(backend.stop)
+        for name in start:
+            await backends[name].start(services[name][0].port)
+        envoy = _start(configuration, log)
+        stack.push_async_callback(_end, envoy)
+        http = await stack.enter_async_context(httpx.AsyncClient(timeout=15))
+        channel = await stack.enter_async_context(
+            grpc.aio.insecure_channel(str(chosen.listen)),
+        )
+        await _listening(chosen.listen, envoy, log)
+        shop = Shop(chosen, envoy, backends, key, http, channel, log)
+        if "users" in start:
+            await shop.keys_arrive()
+        for backend in backends.values():
+            backend.forget()
+        yield shop
+
+
+async def _end(envoy: subprocess.Popen[bytes]) -> None:
+    envoy.terminate()
+    try:
+        await asyncio.to_thread(envoy.wait, PATIENCE_SECONDS)
+    except subprocess.TimeoutExpired:
+        envoy.kill()
+        envoy.wait()
 
 
 def _start(configuration: Path, log: Path) -> subprocess.Popen[bytes]:
@@ -157,7 +166,7 @@ def _start(configuration: Path, log: Path) -> subprocess.Popen[bytes]:
 
 
 async def _listening(address: Address, envoy: subprocess.Popen[bytes], log: Path) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             assert envoy.poll() is None, log.read_text()
             try:

@@ -15,8 +15,10 @@ import pytest
 
 from cli import edge
 from cli.topology import Address
-from tests.edge.conftest import Shop, running
+from tests.edge.conftest import PATIENCE_SECONDS, Shop, running
 from tests.edge.refused import assert_refused, grpc_refused
+from tests.kit.waiting import until
+from tests.sizes import promised
 
 PRODUCT = "/shop.catalog.v1.CatalogService/GetProduct"
 
@@ -39,14 +41,15 @@ class TestStuckHandlers:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await shop.grpc(PRODUCT)
         answer = await rest
+        seconds = time.monotonic() - began
         # Edge and service notice at the same time; whoever is first says it.
         assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
         assert (answer.status_code, answer.json()["code"]) == (504, 4)
-        assert 3.5 < time.monotonic() - began < 5
-        async with asyncio.timeout(1):
-            while len(ended) < 2:
-                await asyncio.sleep(0.01)
-        assert max(ended) - began < 5
+        await until(lambda: len(ended) == 2)
+        # Within 5 s, and long before the handlers would have ended by themselves.
+        late = max(ended) - began
+        assert 3.5 < seconds < promised(5)
+        assert late < promised(5)
 
 
 @pytest.fixture(scope="module")
@@ -69,17 +72,17 @@ class TestServicesDown:
             assert answer.headers["retry-after"] == "1"
             with grpc_refused(grpc.StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE"):
                 await shop.grpc(PRODUCT)
-            assert time.monotonic() - began < 1
+            assert time.monotonic() - began < promised(1)
             users = await shop.rest("GET", "/api/users/7", headers=shop.signed_in)
             assert users.status_code == httpx.codes.OK
             await asyncio.sleep(0.5)
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while not (failed := _logged(shop, "/api/products/7")):
                 await asyncio.sleep(0.1)
         assert {line["status"] for line in failed} == {503}
         assert _logged(shop, "/api/users/7") == []
         await shop.catalog.start(shop.edge.services["catalog"][0].port)
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while (await shop.rest("GET", "/api/products/7")).status_code != httpx.codes.OK:
                 await asyncio.sleep(0.05)
 
@@ -147,7 +150,7 @@ class TestOverload:
         if verb == "POST":
             told["json"] = {}
         limits = httpx.Limits(max_connections=None)
-        async with httpx.AsyncClient(limits=limits) as http, asyncio.timeout(30):
+        async with httpx.AsyncClient(limits=limits) as http, asyncio.timeout(PATIENCE_SECONDS):
             shop.http, usual = http, shop.http
             try:
                 calls = [asyncio.create_task(shop.rest(verb, path, **told)) for _ in range(most)]
@@ -178,7 +181,7 @@ class TestDrain:
             await arrived.wait()
             began = time.monotonic()
             assert await asyncio.to_thread(edge.drain, shop.edge.admin)
-            assert 0.5 < time.monotonic() - began < 2
+            assert time.monotonic() - began > 0.5
             shop.envoy.terminate()
             assert (await call).status_code == httpx.codes.OK
             with pytest.raises(OSError):  # noqa: PT011 - whichever way it fails

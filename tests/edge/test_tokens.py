@@ -22,7 +22,7 @@ from cli.rpcs import Rpc, public_rpcs
 from cli.topology import SERVICES
 from shop.users.v1 import users_pb2
 from tests.edge.access_tokens import Key, bearer
-from tests.edge.conftest import Shop, running
+from tests.edge.conftest import PATIENCE_SECONDS, Shop, running
 from tests.edge.refused import assert_refused, grpc_refused
 from tests.edge.test_routes import example
 
@@ -118,10 +118,11 @@ class TestBadTokens:
             await shop.grpc(GET_USER, headers=expired)
 
     async def test_a_token_that_expires_is_not_remembered_as_good(self, shop: Shop) -> None:
-        short = bearer(shop.key.token(exp=int(time.time()) - 3))  # within the clocks' tolerance
+        short = bearer(shop.key.token(exp=int(time.time()) - 2))  # within the clocks' tolerance
         assert (await shop.rest("GET", "/api/users/7", headers=short)).status_code == httpx.codes.OK
-        await asyncio.sleep(3.5)
-        answer = await shop.rest("GET", "/api/users/7", headers=short)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while (answer := await shop.rest("GET", "/api/users/7", headers=short)).is_success:
+                await asyncio.sleep(0.2)
         assert_refused(answer, 401, 16, "TOKEN_EXPIRED")
 
     @pytest.mark.parametrize("value", ["Bearer", "Basic dXNlcjpwYXNz", "bearer x", "x"])
@@ -199,7 +200,7 @@ class TestKeys:
 
     async def test_are_kept_while_users_is_down(self, tmp_path: Path) -> None:
         async with running(tmp_path, jwks_cache=1) as shop:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 while shop.users.key_fetches < 3:  # for a request, then twice in the background
                     await asyncio.sleep(0.05)
             await shop.users.stop()
@@ -218,13 +219,13 @@ class TestKeys:
                 return users_pb2.JsonWebKeySet(keys=published)
 
             shop.users.answers["GetJwks"] = publish
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 while await _status(shop, new) != httpx.codes.OK:
                     assert await _status(shop, shop.key) == httpx.codes.OK
                     await asyncio.sleep(0.1)
             assert await _status(shop, shop.key) == httpx.codes.OK
             del published[1]
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 while await _status(shop, shop.key) != httpx.codes.UNAUTHORIZED:
                     await asyncio.sleep(0.1)
             assert await _status(shop, new) == httpx.codes.OK
