@@ -72,9 +72,9 @@ class TestCloseOrder:
     async def test_what_is_captured_while_it_closes_goes_back(self, till: Till) -> None:
         order = till.sell()
         match = {"path": "/v1/payment_intents", "method": "POST"}
-        till.stripe.fault("delay_request", match=match, seconds=0.5)
+        till.stripe.fault("delay_request", match=match, seconds=1)
         paying = asyncio.create_task(till.pay(order))
-        await asyncio.sleep(0.2)
+        await till.until_asked()
         await cancel(till, order)
         payment = await paying
         await till.until_status(payment, Payment.REFUNDED)
@@ -115,9 +115,9 @@ class TestOrdersThatCannotBePlaced:
     @pytest.mark.parametrize("card", ["visa", "threeDSecureRequired"])
     async def test_what_was_paid_too_late_goes_back_by_itself(self, till: Till, card: str) -> None:
         order = till.sell()
-        till.stripe.fault("delay_answer", match={"path": "/v1/payment_intents"}, seconds=0.3)
+        till.stripe.fault("delay_answer", match={"path": "/v1/payment_intents"}, seconds=1)
         paying = asyncio.create_task(till.pay(order, card))
-        await asyncio.sleep(0.15)
+        await till.until_asked()
         order.status = Order.CANCELLED  # and nobody has told us yet
         payment = await paying
         if card != "visa":
@@ -129,9 +129,9 @@ class TestOrdersThatCannotBePlaced:
 
     async def test_an_order_with_another_total_is_for_people_to_decide(self, till: Till) -> None:
         order = till.sell(10_000)
-        till.stripe.fault("delay_answer", match={"path": "/v1/payment_intents"}, seconds=0.3)
+        till.stripe.fault("delay_answer", match={"path": "/v1/payment_intents"}, seconds=1)
         paying = asyncio.create_task(till.pay(order))
-        await asyncio.sleep(0.15)
+        await till.until_asked()
         order.total = 12_000
         payment = await paying
         await till.until_status(payment, Payment.REVIEW)

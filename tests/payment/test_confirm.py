@@ -100,8 +100,9 @@ class TestConfirmPayment:
     async def test_a_payment_that_settles_later_pays_when_it_does(self, till: Till) -> None:
         order = till.sell()
         match = {"path": "/v1/payment_intents"}
-        till.stripe.fault("settle_later", match=match, seconds=0.5, outcome="succeeded")
+        till.stripe.fault("settle_later", match=match, seconds=600, outcome="succeeded")
         assert (await till.pay(order)).status == Payment.PROCESSING
+        till.stripe.advance(600)
         await till.until_order(order, Order.PAID)
 
     @pytest.mark.parametrize("confirms", [False, True])
@@ -110,9 +111,10 @@ class TestConfirmPayment:
     ) -> None:
         order = till.sell()
         match = {"path": "/v1/payment_intents"}
-        till.stripe.fault("settle_later", match=match, seconds=0.3, outcome="failed")
+        till.stripe.fault("settle_later", match=match, seconds=600, outcome="failed")
         payment = await till.pay(order)
         if confirms:
             assert (await till.confirm(payment)).status == Payment.PROCESSING
+        till.stripe.advance(600)
         await till.until_status(payment, Payment.FAILED)
         assert (await till.pay(order)).status == Payment.SUCCEEDED

@@ -136,9 +136,9 @@ async def test_a_process_that_stops_finishes_the_payment_under_way(
         till = open_till(process.channel)
         order = till.sell()
         match = {"path": "/v1/payment_intents", "method": "POST"}
-        till.stripe.fault("delay_answer", match=match, seconds=0.7)
+        till.stripe.fault("delay_answer", match=match, seconds=1)
         paying = asyncio.create_task(till.pay(order))
-        await asyncio.sleep(0.4)
+        await till.until_asked()
         process.process.send_signal(signal.SIGTERM)
         assert (await paying).status == Payment.SUCCEEDED
         assert await process.ended() == 0

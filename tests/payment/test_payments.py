@@ -200,9 +200,9 @@ class TestKeys:
 
     async def test_a_key_in_flight_aborts_the_second_call(self, till: Till) -> None:
         order = till.sell()
-        till.stripe.fault("delay_answer", match={"path": "/v1/payment_intents"}, seconds=0.6)
+        till.stripe.fault("delay_answer", match={"path": "/v1/payment_intents"}, seconds=1.5)
         first = asyncio.create_task(till.pay(order, key="one"))
-        await asyncio.sleep(0.3)
+        await till.until_asked()
         with refused(StatusCode.ABORTED, "IDEMPOTENCY_KEY_IN_USE") as said:
             await till.pay(order, key="one")
         assert said[0].retry_seconds

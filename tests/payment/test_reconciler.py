@@ -121,9 +121,9 @@ class TestUnknownOutcomes:
 
     async def test_a_caller_who_went_away_has_paid(self, till: Till) -> None:
         order = till.sell()
-        till.stripe.fault("delay_answer", match=CREATE, seconds=0.5)
+        till.stripe.fault("delay_answer", match=CREATE, seconds=1)
         call = asyncio.create_task(till.pay(order))
-        await asyncio.sleep(0.25)
+        await till.until_asked()
         call.cancel()
         await till.until_order(order, Order.PAID)
 

@@ -183,6 +183,17 @@ class Till:
             assert time.monotonic() < until, f"never happened: {what}"
             await asyncio.sleep(0.02)
 
+    async def until_asked(self) -> None:
+        """Wait until Stripe has been asked for money. When it executes that, a fault may say."""
+
+        async def asked() -> bool:
+            return any(
+                (each["method"], each["path"]) == ("POST", "/v1/payment_intents")
+                for each in self.stripe.seen()
+            )
+
+        await self.until(asked, "Stripe is asked for money")
+
     async def until_status(
         self, payment: Payment | str, status: Payment.Status.ValueType
     ) -> Payment:
