@@ -19,6 +19,8 @@ from services.kit.server import Server
 from tests import callers
 
 Add = Callable[[Any, Any], None]
+# What a service waits for, on a machine that has much else to do.
+PATIENCE_SECONDS = 20.0
 
 
 @dataclass
@@ -58,6 +60,7 @@ async def serving(
         connections=connections,
         on_query=lambda record: statements.append(record.query),
     )
+    database.acquire_seconds = PATIENCE_SECONDS
     keys = auth.Keys(callers.published_keys)
     authenticator = auth.Authenticator(
         auth.AccessTokens(keys, issuer=callers.ISSUER),

@@ -100,6 +100,8 @@ class Database:
         self, pool: asyncpg.Pool, metadata: MetaData, connect: Connect, listen: Connect
     ) -> None:
         self._pool = pool
+        # Nobody waits longer for a connection.
+        self.acquire_seconds = ACQUIRE_SECONDS
         self._keys = idempotency.Keys(metadata)
         self._schema = metadata.schema
         self._connect = connect
@@ -192,7 +194,7 @@ class Database:
             if self._pool.get_idle_size():  # there is nothing to wait for
                 return await self._pool.acquire()
             # The pool's own timeout would cost each call a task.
-            async with asyncio.timeout(ACQUIRE_SECONDS):
+            async with asyncio.timeout(self.acquire_seconds):
                 return await self._pool.acquire()
         except TimeoutError as error:
             if self._pool.get_size() < self._pool.get_max_size():

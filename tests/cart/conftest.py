@@ -50,7 +50,9 @@ async def served(
 ) -> AsyncIterator[Running]:
     """Carts, for the whole run."""
     credential = ServiceCredential("cart", callers.SECRET)
-    async with clients.connect(f"127.0.0.1:{catalogue_served.port}", credential) as channel:
+    async with clients.connect(
+        f"127.0.0.1:{catalogue_served.port}", credential, seconds=running.PATIENCE_SECONDS
+    ) as channel:
         catalogue = Catalogue(stock_pb2_grpc.StockServiceStub(channel))
 
         def of_cart(database: Database) -> list[tuple[Any, Any]]:

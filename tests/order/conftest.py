@@ -96,7 +96,9 @@ async def parts(
 
         async def reach(served: Running) -> Any:
             credential = ServiceCredential("order", callers.SECRET)
-            channel = clients.connect(f"127.0.0.1:{served.port}", credential)
+            channel = clients.connect(
+                f"127.0.0.1:{served.port}", credential, seconds=running.PATIENCE_SECONDS
+            )
             return Recorded(await stack.enter_async_context(channel), calls)
 
         users = await stack.enter_async_context(
@@ -140,7 +142,7 @@ async def parts(
             checkout = Checkout(
                 database, basket, stock, payment_time=timedelta(minutes=15), faults=Faults()
             )
-            watchers = Watchers(database, most=20, heartbeat_seconds=0.2, longest_seconds=1.5)
+            watchers = Watchers(database, most=20, heartbeat_seconds=0.2, longest_seconds=4)
             background.extend(
                 (
                     FollowUps(
