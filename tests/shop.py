@@ -18,12 +18,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.sizes import WHOLE
+
 SHOP = Path(sys.executable).with_name("shop")
 FORK_SERVER = "shop fork server"
 ROOT = Path(__file__).resolve().parent.parent
 
 # All callers of a test have one address.
 UNLIMITED = {"SHOP_RATE_LIMIT": "off", "SHOP_SIGN_IN_RATE_LIMIT": "off"}
+# Hundreds of people sign up and in: hashes that cost next to nothing, unless the cost is the point.
+CHEAP = {"SHOP_USERS_ARGON2_ITERATIONS": "1", "SHOP_USERS_ARGON2_MEMORY_KIB": "64"}
+KIND = UNLIMITED | ({} if WHOLE else CHEAP)
 
 # Not a preexec_fn: a fork of a process in which gRPC runs does not live to the exec.
 _DIE_WITH_PARENT = """
@@ -86,11 +91,11 @@ class ShopUp:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=surroundings | UNLIMITED | {"SHOP_LOG_FORMAT": "json"} | environment,
+                env=surroundings | KIND | {"SHOP_LOG_FORMAT": "json"} | environment,
                 cwd=folder,
             )
 
-    async def ready(self, seconds: float = 60) -> Ready:
+    async def ready(self, seconds: float = 120) -> Ready:
         """Wait until everything answers."""
         async with asyncio.timeout(seconds):
             while not self._ready_file.exists():
@@ -126,12 +131,12 @@ class ShopUp:
         servers = [each.pid for each in own if each.command.startswith(FORK_SERVER)]
         return [each for each in own if each.parent in {self.process.pid, *servers}]
 
-    async def stop(self, seconds: float = 20) -> int:
+    async def stop(self, seconds: float = 60) -> int:
         """Ask it to end as Ctrl-C does; its exit status."""
         self.process.send_signal(signal.SIGINT)
         return await self.ended(seconds)
 
-    async def ended(self, seconds: float = 20) -> int:
+    async def ended(self, seconds: float = 60) -> int:
         """Wait for its end; its exit status, negative for a signal."""
         async with asyncio.timeout(seconds):
             while (status := self.process.poll()) is None:
@@ -157,7 +162,7 @@ async def running(folder: Path, *arguments: str, **environment: str) -> AsyncIte
 
 
 async def command(
-    *parts: str | Path, seconds: float = 60, **more: Any
+    *parts: str | Path, seconds: float = 120, **more: Any
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end, with its output as text.
 
@@ -199,7 +204,7 @@ def _look_at(pid: int) -> Process | None:
     return None if state in "ZX" else Process(pid, int(parent), int(rest[17]), command)
 
 
-async def gone(processes: list[Process], seconds: float = 10) -> list[Process]:
+async def gone(processes: list[Process], seconds: float = 60) -> list[Process]:
     """Wait for all of them to end; those that have not after so long."""
     until = time.monotonic() + seconds
     while left := [process for process in processes if process.is_alive]:

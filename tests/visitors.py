@@ -158,7 +158,7 @@ class Shop:
 
     async def mails(self, address: str, subject: str) -> list[EmailMessage]:
         """The mails to an address about something, as soon as there are some; oldest first."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 paths = sorted(Path(self.ready.mailbox).glob("*.eml"))
                 mails = [
@@ -195,7 +195,7 @@ class Shop:
 
     async def _settled(self) -> None:
         """Wait until what has to be done later has been done."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while await self.database.fetchval(
                 'SELECT EXISTS (SELECT FROM users.outbox UNION ALL SELECT FROM "order".outbox'
                 " UNION ALL SELECT FROM payment.outbox)"

@@ -30,7 +30,7 @@ async def pay(who: Person, order: dict[str, Any]) -> dict[str, Any]:
 
 async def until(who: Visitor, order: dict[str, Any], status: str) -> dict[str, Any]:
     """An order as soon as it has this status."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             now = answered(await who.get(f"/api/orders/{order['id']}/"))
             if now["status"] == status:

@@ -21,7 +21,7 @@ EDGE = "envoy"
 
 async def logged(shop: Shop, service: str, request_id: str) -> list[dict[str, Any]]:
     """The lines of a service under a request id, as soon as there are some."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             events = shop.up.events(service)
             found = [event for event in events if event.get("request_id") == request_id]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.traffic import until
+from tests.faults.traffic import PATIENCE_SECONDS, until
 from tests.shop import running
 from tests.visitors import Shop, visiting
 
@@ -42,4 +42,4 @@ async def shop(_shop: Shop) -> AsyncIterator[Shop]:
         products = await _shop.nobody.get("/api/products/", page_size=1)
         return users.is_success and products.is_success
 
-    await until(well, 10)
+    await until(well, PATIENCE_SECONDS)

@@ -17,7 +17,7 @@ from tests.e2e.orders import POSTAL
 from tests.faults import replicas
 from tests.faults.inside import asks, connected, skus
 from tests.faults.replicas import insisting, new_key
-from tests.faults.traffic import Additions, calling, until
+from tests.faults.traffic import PATIENCE_SECONDS, Additions, calling, until
 from tests.visitors import Shop, answered
 
 
@@ -42,12 +42,12 @@ async def test_one_of_two_killed_is_not_noticed(doubled: Shop) -> None:
         calling(add) as writes,
     ):
         for service in ("catalog", "users"):
-            await writes.more(20, 30)
+            await writes.more(20)
             await replicas.killed(doubled, service)
-            await writes.more(40, 60)
-            await users.more(200, 60)
-            await catalog.more(200, 60)
-        await writes.more(20, 30)
+            await writes.more(40)
+            await users.more(200)
+            await catalog.more(200)
+        await writes.more(20)
     calls = [*users.calls, *catalog.calls]
     failed = [call.reason for call in calls if not call.is_good]
     assert len(calls) > 800
@@ -85,10 +85,10 @@ async def test_all_restarted_in_turn_no_call_fails(doubled: Shop) -> None:
         everything = (users, catalog, writes, orders)
         for turn in before:
             for traffic in everything:
-                await traffic.more(5, 30)
+                await traffic.more(5)
             await replicas.restarted(doubled, turn)
         for traffic in everything:
-            await traffic.more(5, 30)
+            await traffic.more(5)
     assert [(call.reason, call.seconds) for traffic in everything for call in traffic.bad] == []
     assert not any(process.is_alive for turn in before for process in turn)
 
@@ -96,6 +96,6 @@ async def test_all_restarted_in_turn_no_call_fails(doubled: Shop) -> None:
         listed = [answered(await ada.get(f"/api/orders/{each}/")) for each in made]
         return {order["status"] for order in listed} == {"PAID"}
 
-    await until(paid, 30)
+    await until(paid, PATIENCE_SECONDS)
     assert len(made) > 10
     await replicas.verified(doubled)

@@ -12,10 +12,9 @@ import httpx
 
 from tests.e2e.orders import ordered
 from tests.faults.inside import part
-from tests.faults.traffic import until
+from tests.faults.traffic import PATIENCE_SECONDS, until
 from tests.visitors import Person, Shop, answered
 
-PATIENCE_SECONDS = 30.0
 LONGEST_CALL_SECONDS = 5.0
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -15,6 +14,9 @@ import httpx
 from services.kit.ids import uuid7
 from tests.refusals import refused
 from tests.visitors import Shop, euros
+
+# Of a test, when it waits for what is to happen, however busy the machine is.
+PATIENCE_SECONDS = 60.0
 
 Ask = Callable[[], Awaitable[httpx.Response]]
 
@@ -76,7 +78,7 @@ class Traffic:
             answer = await ask()
         self.calls.append(Call(began, time.monotonic(), answer))
 
-    async def more(self, count: int, seconds: float = 10) -> None:
+    async def more(self, count: int, seconds: float = PATIENCE_SECONDS) -> None:
         """Wait for so many more good calls, begun from now on."""
         now = time.monotonic()
         await until(lambda: len(self.good_after(now)) >= count, seconds)
@@ -133,11 +135,6 @@ async def until(
             if (await found) if not isinstance(found, bool) else found:
                 return time.monotonic() - began
             await asyncio.sleep(0.01)
-
-
-def promised(seconds: float) -> float:
-    """The time that is promised, and more of it where others keep this machine busy as well."""
-    return seconds * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 class Additions:

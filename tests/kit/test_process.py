@@ -26,6 +26,7 @@ def build(settings, database):
 
 process.run(Settings, metadata, build)
 """
+PATIENCE_SECONDS = 60.0
 GOOD = {
     "SHOP_DATABASE_URL": "postgresql://nobody:secret@127.0.0.1:9/nothing",
     "SHOP_LISTEN": "127.0.0.1:0",
@@ -53,12 +54,12 @@ def test_a_signal_ends_it_well(number: signal.Signals) -> None:
         assert any('"event": "serving"' in line for line in lines(process))
         process.send_signal(number)
         assert any('"event": "draining"' in line for line in lines(process))
-        assert process.wait(5) == 0
+        assert process.wait(PATIENCE_SECONDS) == 0
 
 
 def test_wrong_settings_end_it_with_a_text_for_people() -> None:
     with started(SHOP_LOG_LEVEL="loud") as process:
-        _, said = process.communicate(timeout=10)
+        _, said = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 1
     assert said.startswith("set SHOP_CATALOG_LOG_LEVEL (or SHOP_LOG_LEVEL, or")
     assert "Traceback" not in said
@@ -66,7 +67,7 @@ def test_wrong_settings_end_it_with_a_text_for_people() -> None:
 
 def test_an_address_that_is_none_ends_it_with_a_text_for_people() -> None:
     with started(SHOP_LISTEN="127.0.0.1:99999") as process:
-        _, said = process.communicate(timeout=10)
+        _, said = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 1
     assert said == "'127.0.0.1:99999' is not host:port\n"
     assert "Traceback" not in said
@@ -74,6 +75,6 @@ def test_an_address_that_is_none_ends_it_with_a_text_for_people() -> None:
 
 def test_a_metrics_address_that_is_taken_ends_it_with_a_text_for_people() -> None:
     with started(SHOP_METRICS_LISTEN="192.0.2.1:1") as process:
-        _, said = process.communicate(timeout=10)
+        _, said = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 1
     assert said.strip().startswith("Cannot listen on 192.0.2.1:1")

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 # At once, on a machine that has much else to do. What is not at once takes longer by far.
-AT_ONCE = 5.0
+AT_ONCE = 10.0
 
 
 async def until(condition: Callable[[], bool], *, seconds: float = 2 * AT_ONCE) -> None:

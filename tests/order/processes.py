@@ -67,14 +67,14 @@ class OrderProcess:
 
     async def ready(self) -> None:
         """Wait until it serves."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not await is_serving(self.address):
                 assert self.process.poll() is None, "it did not start"
                 await asyncio.sleep(0.02)
 
     async def ended(self) -> int:
         """Wait for its end; its exit status, negative for a signal."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while self.process.poll() is None:
                 await asyncio.sleep(0.01)
         return self.process.returncode

@@ -11,6 +11,7 @@ from grpc import StatusCode
 from services.kit.ids import uuid7
 from shop.order.v1.order_pb2 import Order, WatchOrderRequest, WatchOrderResponse
 from tests.callers import NOBODY, User
+from tests.kit.waiting import AT_ONCE, until
 from tests.order.shop import Shop
 from tests.running import refused
 
@@ -50,7 +51,7 @@ class TestWatchOrder:
         while (await anext(stream)).WhichOneof("message") != "heartbeat":
             pass
         await shop.pay(order)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(2 * AT_ONCE):
             while (message := await anext(stream)).WhichOneof("message") == "heartbeat":
                 pass
         assert message.event.to_status == Order.PAID
@@ -113,7 +114,7 @@ class TestWatchOrder:
             await kinds(watch(shop, order, customer))
         for stream in streams:
             stream.cancel()
-        await asyncio.sleep(0.1)
+        await until(lambda: not shop.parts.watchers._wakes)
         stream = shop.orders.WatchOrder(WatchOrderRequest(id=order.id), metadata=customer())
         first = await stream.read()
         assert isinstance(first, WatchOrderResponse)
@@ -134,5 +135,4 @@ class TestWatchOrder:
         stream = shop.orders.WatchOrder(WatchOrderRequest(id=order.id), metadata=customer())
         assert await stream.read() is not grpc.aio.EOF
         stream.cancel()
-        await asyncio.sleep(0.1)
-        assert not shop.parts.watchers._wakes
+        await until(lambda: not shop.parts.watchers._wakes)

@@ -39,7 +39,7 @@ class PaymentProcess:
 
     async def ended(self) -> int:
         """Wait for its end; its exit status, negative for a signal."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while self.process.poll() is None:
                 await asyncio.sleep(0.01)
         return self.process.returncode

@@ -21,7 +21,7 @@ import stripe
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "sk_test_sandbox0123456789"
-PATIENCE_SECONDS = 15.0
+PATIENCE_SECONDS = 60.0
 
 
 class Sandbox:

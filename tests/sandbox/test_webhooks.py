@@ -81,7 +81,7 @@ def test_advancing_the_clock_brings_retries_forward(
     for count in (3, 6, 9, 12, 15):
         eventually(lambda count=count: len(receiver.deliveries) >= count, "tried again")  # type: ignore[misc]
         sandbox.advance(120)
-    assert time.monotonic() - started < 7
+    assert time.monotonic() - started < 60  # and not minutes, as it would by itself
     # Receivers compare signatures with their own clock: it is not the one that was advanced.
     assert len(verified(receiver)) == len(receiver.deliveries)
 

@@ -166,7 +166,7 @@ def certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLConte
 
 async def send(url: str) -> EmailMessage:
     message = compose(mail(), LETTERHEAD)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await Smtp(url).send(message, name="1")
     return message
 
