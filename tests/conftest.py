@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-pytest_plugins = ["tests.postgres_fixtures", "tests.scheduling"]
+pytest_plugins = ["tests.forked", "tests.postgres_fixtures", "tests.scheduling"]
 
 # Property tests: a second each, or, with --hypothesis-profile=minute, those of money and masks
 # together a minute. Without a deadline for single examples: the machine may be busy.

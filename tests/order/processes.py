@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +11,7 @@ from pathlib import Path
 import grpc
 import pytest_asyncio
 
+from cli.forks import Forked
 from cli.probes import is_serving
 from cli.topology import Address, free_port
 from services.kit.db import Database
@@ -25,6 +23,7 @@ from shop.order.v1.settlement_pb2_grpc import SettlementServiceStub
 from shop.users.v1.users_pb2 import CreateUserRequest, LoginRequest
 from shop.users.v1.users_pb2_grpc import AuthServiceStub, UserServiceStub
 from tests import callers
+from tests.forked import Nursery, end
 from tests.order.shop import Shop
 from tests.users import signing_keys
 
@@ -53,31 +52,30 @@ class Users:
 class OrderProcess:
     """`python -m services.order`, spoken to over gRPC."""
 
-    def __init__(self, environment: dict[str, str]) -> None:
-        self.address = Address("127.0.0.1", free_port())
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "services.order"],
-            env={**os.environ, **environment, "SHOP_ORDER_LISTEN": str(self.address)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        self.channel = grpc.aio.insecure_channel(str(self.address))
+    def __init__(self, process: Forked, address: Address) -> None:
+        self.process = process
+        self.address = address
+        self.channel = grpc.aio.insecure_channel(str(address))
         self.orders = OrderServiceStub(self.channel)
         self.settlement = SettlementServiceStub(self.channel)
+
+    @classmethod
+    async def start(cls, nursery: Nursery, environment: dict[str, str]) -> OrderProcess:
+        """It serves in a moment."""
+        address = Address("127.0.0.1", free_port())
+        told = {**environment, "SHOP_ORDER_LISTEN": str(address)}
+        return cls(await nursery.fork("order", told), address)
 
     async def ready(self) -> None:
         """Wait until it serves."""
         async with asyncio.timeout(60):
             while not await is_serving(self.address):
-                assert self.process.poll() is None, "it did not start"
+                assert self.process.returncode is None, "it did not start"
                 await asyncio.sleep(0.02)
 
     async def ended(self) -> int:
         """Wait for its end; its exit status, negative for a signal."""
-        async with asyncio.timeout(60):
-            while self.process.poll() is None:
-                await asyncio.sleep(0.01)
-        return self.process.returncode
+        return await asyncio.wait_for(self.process.wait(), 60)
 
 
 def environment(shop: Shop, users_port: int, url: str, **more: str) -> dict[str, str]:
@@ -95,15 +93,16 @@ def environment(shop: Shop, users_port: int, url: str, **more: str) -> dict[str,
 
 
 @contextlib.asynccontextmanager
-async def running(shop: Shop, users: Users, url: str, **more: str) -> AsyncIterator[OrderProcess]:
+async def running(
+    nursery: Nursery, shop: Shop, users: Users, url: str, **more: str
+) -> AsyncIterator[OrderProcess]:
     """The order service in a process of its own; it is killed at the end, if it still lives."""
-    process = OrderProcess(environment(shop, users.port, url, **more))
+    process = await OrderProcess.start(nursery, environment(shop, users.port, url, **more))
     try:
         await process.ready()
         yield process
     finally:
-        process.process.kill()
-        process.process.wait()
+        await end(process.process)
         await process.channel.close()
 
 

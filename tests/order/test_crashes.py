@@ -22,6 +22,7 @@ from shop.catalog.v1.catalog_pb2 import Product
 from shop.order.v1.order_pb2 import CancelOrderRequest, Order
 from shop.order.v1.settlement_pb2 import MarkPaidRequest
 from tests import callers
+from tests.forked import Nursery
 from tests.order.processes import OrderProcess, Users, running
 from tests.order.shop import Shop, outcomes, request
 
@@ -79,6 +80,7 @@ async def all_final(shop: Shop) -> None:
 @pytest.mark.parametrize("point", [point for point in Point if point])
 @pytest.mark.parametrize("number", range(ROUNDS))
 async def test_everything_comes_to_an_end(
+    nursery: Nursery,
     shop: Shop,
     users: Users,
     database_url: Callable[[str], str],
@@ -89,13 +91,13 @@ async def test_everything_comes_to_an_end(
     owners = dict([await users.sign_up() for _ in range(4)])
     buyers = Buyers(owners, await shop.product(stock=3))
     acknowledged: list[Any] = []
-    async with running(shop, users, url, SHOP_FAULT=point.value) as process:
+    async with running(nursery, shop, users, url, SHOP_FAULT=point.value) as process:
         with contextlib.suppress(grpc.aio.AioRpcError):
             acknowledged, _ = await buyers.order(process)
             await buyers.decide(process, acknowledged)
         assert await process.ended() == -signal.SIGKILL
 
-    async with running(shop, users, url) as process:
+    async with running(nursery, shop, users, url) as process:
         orders, reasons = await buyers.order(process)
         assert {order.id for order in acknowledged} <= {order.id for order in orders}
         assert set(reasons) <= {"OUT_OF_STOCK"}

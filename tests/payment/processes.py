@@ -4,45 +4,43 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 
 import grpc
 
+from cli.forks import Forked
 from cli.probes import is_serving
 from cli.topology import Address, free_port
 from services.payment.__main__ import Settings
 from tests import callers
+from tests.forked import Nursery, end
 
 
 class PaymentProcess:
     """`python -m services.payment`, spoken to over gRPC."""
 
-    def __init__(self, environment: dict[str, str]) -> None:
-        self.address = Address("127.0.0.1", free_port())
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "services.payment"],
-            env={**os.environ, **environment, "SHOP_PAYMENT_LISTEN": str(self.address)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        self.channel = grpc.aio.insecure_channel(str(self.address))
+    def __init__(self, process: Forked, address: Address) -> None:
+        self.process = process
+        self.address = address
+        self.channel = grpc.aio.insecure_channel(str(address))
+
+    @classmethod
+    async def start(cls, nursery: Nursery, environment: dict[str, str]) -> PaymentProcess:
+        """It serves in a moment."""
+        address = Address("127.0.0.1", free_port())
+        told = {**environment, "SHOP_PAYMENT_LISTEN": str(address)}
+        return cls(await nursery.fork("payment", told), address)
 
     async def ready(self) -> None:
         """Wait until it serves."""
         async with asyncio.timeout(60):
             while not await is_serving(self.address):
-                assert self.process.poll() is None, "it did not start"
+                assert self.process.returncode is None, "it did not start"
                 await asyncio.sleep(0.02)
 
     async def ended(self) -> int:
         """Wait for its end; its exit status, negative for a signal."""
-        async with asyncio.timeout(60):
-            while self.process.poll() is None:
-                await asyncio.sleep(0.01)
-        return self.process.returncode
+        return await asyncio.wait_for(self.process.wait(), 60)
 
 
 def environment(settings: Settings, **more: str) -> dict[str, str]:
@@ -61,13 +59,14 @@ def environment(settings: Settings, **more: str) -> dict[str, str]:
 
 
 @contextlib.asynccontextmanager
-async def running(settings: Settings, **more: str) -> AsyncIterator[PaymentProcess]:
+async def running(
+    nursery: Nursery, settings: Settings, **more: str
+) -> AsyncIterator[PaymentProcess]:
     """The service in a process of its own; it is killed at the end, if it still lives."""
-    process = PaymentProcess(environment(settings, **more))
+    process = await PaymentProcess.start(nursery, environment(settings, **more))
     try:
         await process.ready()
         yield process
     finally:
-        process.process.kill()
-        process.process.wait()
+        await end(process.process)
         await process.channel.close()

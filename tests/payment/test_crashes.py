@@ -21,6 +21,7 @@ from services.payment.__main__ import Settings
 from services.payment.faults import Point
 from shop.order.v1.order_pb2 import Order
 from shop.payment.v1.payment_pb2 import Payment
+from tests.forked import Nursery
 from tests.payment.neighbours import Sold
 from tests.payment.processes import environment, running
 from tests.payment.till import Till
@@ -47,9 +48,9 @@ async def paid(till: Till, order: Sold, card: str = "visa") -> Payment:
 @pytest.mark.parametrize("point", [point for point in Point if point])
 @pytest.mark.parametrize("number", range(ROUNDS))
 async def test_the_same_calls_again_end_as_if_nothing_had_happened(
-    settings: Settings, open_till: Open, point: Point, number: int
+    nursery: Nursery, settings: Settings, open_till: Open, point: Point, number: int
 ) -> None:
-    async with running(settings, SHOP_FAULT=point.value) as process:
+    async with running(nursery, settings, SHOP_FAULT=point.value) as process:
         till = open_till(process.channel)
         plain, asked, back, closed = (till.sell(1_000 * count) for count in range(1, 5))
         seen: list[Payment] = []
@@ -64,7 +65,7 @@ async def test_the_same_calls_again_end_as_if_nothing_had_happened(
             await till.close(closed)
         assert await process.ended() == -signal.SIGKILL
 
-    async with running(settings) as process:
+    async with running(nursery, settings) as process:
         again = open_till(process.channel)
         till = Till(
             again.payments,
@@ -130,9 +131,9 @@ async def test_a_missing_key_is_named(settings: Settings) -> None:
 
 
 async def test_a_process_that_stops_finishes_the_payment_under_way(
-    settings: Settings, open_till: Open
+    nursery: Nursery, settings: Settings, open_till: Open
 ) -> None:
-    async with running(settings) as process:
+    async with running(nursery, settings) as process:
         till = open_till(process.channel)
         order = till.sell()
         match = {"path": "/v1/payment_intents", "method": "POST"}
