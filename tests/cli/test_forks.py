@@ -79,14 +79,9 @@ def told(folder: Path, pid: int | None) -> dict[str, Any]:
     return about
 
 
-def servers() -> list[psutil.Process]:
-    """The fork servers of this process."""
-    own = psutil.Process().children()
-    return [child for child in own if " ".join(child.cmdline()).startswith(FORK_SERVER)]
-
-
 def supervised(transcript: Transcript, test: Callable[[Supervisor], Awaitable[None]]) -> None:
     """On the loop that `shop up` has, which is not that of services."""
+    before = children()
 
     async def run() -> None:
         supervisor = Supervisor(Output(transcript))
@@ -95,10 +90,15 @@ def supervised(transcript: Transcript, test: Callable[[Supervisor], Awaitable[No
         finally:
             await supervisor.stop(*supervisor.names())
             await supervisor.end()
-        assert not servers()
+        assert children() <= before
 
     with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
         runner.run(run())
+
+
+def children() -> set[psutil.Process]:
+    """Those of this process; other tests may have left some that serve for the whole run."""
+    return set(psutil.Process().children())
 
 
 async def until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
@@ -108,6 +108,8 @@ async def until(condition: Callable[[], object], seconds: float = PATIENCE) -> N
 
 
 def test_each_is_a_program_of_its_own(folder: Path, transcript: Transcript) -> None:
+    before = children()
+
     async def test(supervisor: Supervisor) -> None:
         for name in ("one", "two"):
             supervisor.start(worker(folder, name))
@@ -123,7 +125,7 @@ def test_each_is_a_program_of_its_own(folder: Path, transcript: Transcript) -> N
                 f"shop {name}: python -m some_worker"
             )
         assert {*about["one"]["ids"]}.isdisjoint(about["two"]["ids"])
-        (server,) = servers()
+        (server,) = children() - before
         assert {process.pid for process in server.children()} == {*pids.values()}
         assert "canary" not in json.dumps(server.environ())
 
@@ -165,13 +167,15 @@ def test_one_that_cannot_start_is_given_up_and_says_why(
 def test_a_killed_fork_server_takes_its_forks_with_it_and_all_come_back(
     folder: Path, transcript: Transcript
 ) -> None:
+    others = children()
+
     async def test(supervisor: Supervisor) -> None:
         names = ("one", "two")
         for name in names:
             supervisor.start(worker(folder, name))
         await supervisor.wait_ready(*names, seconds=PATIENCE)
         before = {supervisor.pid(name) for name in names}
-        (server,) = servers()
+        (server,) = children() - others
         server.kill()
         await until(lambda: not {supervisor.pid(name) for name in names} & {*before, None})
         await supervisor.wait_ready(*names, seconds=PATIENCE)
