@@ -21,6 +21,7 @@ SHOPS = {
 OWN = {
     "tests/e2e/test_fuzz.py",
     "tests/e2e/test_key_rotation.py",
+    "tests/e2e/test_traces.py",
     "tests/faults/test_chaos.py",
     "tests/faults/test_replicas.py",
     "tests/faults/test_shop_up.py",
@@ -33,7 +34,6 @@ SECOND_HALF = {
     "tests/e2e/test_documentation.py",
     "tests/e2e/test_login_flood.py",
     "tests/e2e/test_readme.py",
-    "tests/e2e/test_traces.py",
     "tests/e2e/test_web_client.py",
 }
 LONGEST = (
@@ -45,6 +45,7 @@ LONGEST = (
     "tests/payment/test_crashes.py",
     "tests/e2e/test_key_rotation.py",
     "tests/e2e/test_fuzz.py",
+    "tests/e2e/test_traces.py",
     "tests/faults/test_chaos.py",
     "tests/order/test_crashes.py",
     "tests/faults/test_shop_up.py",

@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from tests.collector import Collector, collecting
 from tests.shop import SHOP, command, running
 from tests.visitors import PASSWORD, Shop, open_doors, visiting
 
 ADMIN = "admin@example.com"
 # All that can be logged is: what must not be in any log is looked for there.
 EVERYTHING = {"SHOP_LOG_LEVEL": "debug", "SHOP_ACCESS_LOG": "all"}
-
-
-@pytest.fixture(scope="session")
-def collector() -> Iterator[Collector]:
-    """Where the traces of all that the tests do are sent."""
-    with collecting() as collector:
-        yield collector
 
 
 @contextlib.asynccontextmanager
@@ -42,11 +34,8 @@ async def opened(folder: Path, **told: str) -> AsyncIterator[Shop]:
 
 
 @pytest.fixture(scope="session")
-async def _shop(
-    tmp_path_factory: pytest.TempPathFactory, collector: Collector
-) -> AsyncIterator[Shop]:
-    told = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "200"}
-    async with opened(tmp_path_factory.mktemp("shop"), **told) as shop:
+async def _shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shop]:
+    async with opened(tmp_path_factory.mktemp("shop")) as shop:
         yield shop
 
 

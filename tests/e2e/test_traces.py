@@ -6,9 +6,13 @@ import asyncio
 import json
 import secrets
 import time
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-from tests.collector import Collector, Kind, Span, spans_of
+import pytest
+
+from tests.collector import Collector, Kind, Span, collecting, spans_of
+from tests.e2e.conftest import opened
 from tests.e2e.orders import pay, until
 from tests.visitors import PASSWORD, Shop, answered
 
@@ -55,6 +59,23 @@ STATEMENTS = {
     ("order", 'DELETE "order".outbox'),
     ("cart", "DELETE cart.items"),
 }
+
+
+@pytest.fixture(scope="module")
+def collector() -> Iterator[Collector]:
+    """Where the traces are sent."""
+    with collecting() as collector:
+        yield collector
+
+
+@pytest.fixture(scope="module")
+async def _shop(
+    tmp_path_factory: pytest.TempPathFactory, collector: Collector
+) -> AsyncIterator[Shop]:
+    """A shop of its own: to trace what all others are asked would cost more than its start."""
+    told = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "200"}
+    async with opened(tmp_path_factory.mktemp("shop"), **told) as shop:
+        yield shop
 
 
 async def test_a_purchase_is_one_trace_without_a_word_of_the_customers(
@@ -133,8 +154,8 @@ async def test_a_purchase_is_one_trace_without_a_word_of_the_customers(
 
 
 async def whole(collector: Collector, trace_id: str) -> list[Span]:
-    """The spans of a purchase as soon as all have been sent; what there is after half a minute."""
-    until = time.monotonic() + 30
+    """The spans of a purchase as soon as all have been sent; what there is after a minute."""
+    until = time.monotonic() + 60
     while True:
         spans = collector.spans(trace_id)
         names = {(span.service, span.name) for span in spans}
