@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 
 from cli.topology import SERVICES
-from tests.faults.traffic import Ask
+from tests.faults.traffic import PATIENCE_SECONDS, Ask
 from tests.shop import Process
 from tests.visitors import Shop
 
@@ -37,16 +37,18 @@ def others(shop: Shop, what: str) -> dict[str, Process]:
 async def accepts(shop: Shop) -> bool:
     """Whether Postgres takes connections."""
     try:
-        async with connected(shop):
+        async with connected(shop, seconds=2):
             return True
     except (OSError, asyncpg.PostgresError):
         return False
 
 
 @contextlib.asynccontextmanager
-async def connected(shop: Shop) -> AsyncIterator[asyncpg.Connection]:
+async def connected(
+    shop: Shop, *, seconds: float = PATIENCE_SECONDS
+) -> AsyncIterator[asyncpg.Connection]:
     """A new connection of the owner's; older ones have ended with Postgres."""
-    connection = await asyncpg.connect(shop.ready.database_url, timeout=2)
+    connection = await asyncpg.connect(shop.ready.database_url, timeout=seconds)
     try:
         yield connection
     finally:

@@ -76,7 +76,7 @@ async def test_a_service_that_stands_still(shop: Shop) -> None:
     )
     assert held_up.reason in ("DEADLINE_EXCEEDED", "DEPENDENCY_UNAVAILABLE")
     assert held_up.seconds < promised(PROMISED)
-    assert others.bad == []
+    assert others.harmed == []
     assert part(shop, "services.catalog") == catalog  # and nobody took it for dead
 
 
@@ -173,7 +173,7 @@ async def test_more_calls_than_there_are_connections(shop: Shop) -> None:
     assert len(overloaded) > PARALLEL / 2
     assert max(overloaded) < promised(2.5)
     assert max(seconds for _, seconds in refusals) < promised(PROMISED)
-    assert others.bad == []
+    assert others.harmed == []
 
     # That is as the callers see it, who share this machine. By the service's own clock:
     logged = [e for e in shop.up.events("catalog")[before:] if e.get("reason") == "OVERLOADED"]

@@ -33,11 +33,11 @@ async def test_a_killed_service_is_back_and_the_other_one_unharmed(
         await until(lambda: bool(own.good_after(again)), PATIENCE_SECONDS)
         assert own.good_after(again)[0].ended - dead < promised(3)
         await calls.more(20)
-    assert calls.bad == []
+    assert calls.harmed == []
     assert len(calls.calls) > 40
     assert others(shop, f"services.{killed}") == neighbours
-    assert own.reasons <= {"DEPENDENCY_UNAVAILABLE", "INTERRUPTED"}
-    assert max(call.seconds for call in own.bad) < promised(2)
+    assert {call.reason for call in own.harmed} <= {"DEPENDENCY_UNAVAILABLE", "INTERRUPTED"}
+    assert max(call.seconds for call in own.harmed) < promised(2)
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT], ids=["killed", "restarted"])

@@ -37,9 +37,9 @@ async def test_one_of_two_killed_is_not_noticed(doubled: Shop) -> None:
 
     reads = asks(doubled)
     async with (
-        calling(reads["users"]) as users,
-        calling(reads["catalog"]) as catalog,
-        calling(add) as writes,
+        calling(reads["users"], pause=0.02) as users,
+        calling(reads["catalog"], pause=0.02) as catalog,
+        calling(add, pause=0.02) as writes,
     ):
         for service in ("catalog", "users"):
             await writes.more(20)

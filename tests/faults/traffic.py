@@ -13,6 +13,7 @@ import httpx
 
 from services.kit.ids import uuid7
 from tests.refusals import refused
+from tests.sizes import WHOLE
 from tests.visitors import Shop, euros
 
 # Of a test, when it waits for what is to happen, however busy the machine is.
@@ -40,11 +41,18 @@ class Call:
         return self.answer is not None and self.answer.is_success
 
     @property
+    def is_late(self) -> bool:
+        """Whether its time was up: a machine that others keep busy may not get to it at all."""
+        return self.answer is not None and self.answer.status_code == httpx.codes.GATEWAY_TIMEOUT
+
+    @property
     def reason(self) -> str:
         """Why it was refused, checked against what the contract says about that reason."""
         if self.answer is None:
             return "no answer"
         details = self.answer.json()["details"]
+        if self.is_late and not details:  # gRPC itself was first to notice, and has few words
+            return "DEADLINE_EXCEEDED"
         assert details, self.answer.text
         reason = str(details[0]["reason"])
         refused(self.answer, reason)
@@ -61,6 +69,11 @@ class Traffic:
     def bad(self) -> list[Call]:
         """Those that went wrong."""
         return [call for call in self.calls if not call.is_good]
+
+    @property
+    def harmed(self) -> list[Call]:
+        """Those that went wrong, and not only because this machine has other things to do."""
+        return [call for call in self.bad if WHOLE or not call.is_late]
 
     @property
     def reasons(self) -> set[str]:
