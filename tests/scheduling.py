@@ -19,10 +19,12 @@ SHOPS = {
 }
 # Except for those that start a shop of their own, ...
 OWN = {
+    "tests/e2e/test_elsewhere.py",
     "tests/e2e/test_fuzz.py",
     "tests/e2e/test_key_rotation.py",
     "tests/e2e/test_traces.py",
     "tests/faults/test_chaos.py",
+    "tests/faults/test_failover.py",
     "tests/faults/test_replicas.py",
     "tests/faults/test_shop_up.py",
 }
@@ -47,6 +49,8 @@ LONGEST = (
     "tests/e2e/test_fuzz.py",
     "tests/e2e/test_traces.py",
     "tests/faults/test_chaos.py",
+    "tests/faults/test_failover.py",
+    "tests/e2e/test_elsewhere.py",
     "tests/order/test_crashes.py",
     "tests/faults/test_shop_up.py",
     "tests/cli/test_postgres.py",

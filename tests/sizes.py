@@ -24,4 +24,4 @@ def promised(seconds: float) -> float:
     cores = os.cpu_count() or 1
     # Over the last minute, and now: other tests may only just have begun.
     now = int(Path("/proc/loadavg").read_text().split()[3].partition("/")[0])
-    return seconds * (1.0 if WHOLE else max(2.0, os.getloadavg()[0] / cores, now / cores))
+    return seconds * max(1.0 if WHOLE else 2.0, os.getloadavg()[0] / cores, now / cores)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.faults.failover import drill
-from tests.faults.traffic import promised
+from tests.sizes import promised
 
 
 async def test_services_find_the_new_primary_and_nothing_acknowledged_is_lost(

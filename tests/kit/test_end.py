@@ -16,7 +16,7 @@ CALLS = 50
 
 async def test_calls_that_have_just_come_in_are_answered() -> None:
     """To gRPC those that no handler has yet are none: it would cancel them without a word."""
-    async with serving() as served:
+    async with serving(drain_seconds=2 * AT_ONCE) as served:
         method: Any = served.channel.unary_unary("/shop.tests.v1.ThingService/GetThing")
         await method(b"")  # the channel is connected
         await asyncio.sleep(2 * QUIET_SECONDS)

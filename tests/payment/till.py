@@ -32,9 +32,8 @@ from tests import callers
 from tests.callers import Metadata
 from tests.payment.neighbours import Orders, Sold, Users
 from tests.sandbox.running import Sandbox
-from tests.sizes import size
 
-PATIENCE_SECONDS = float(size(150, 40))
+PATIENCE_SECONDS = 150.0
 IS_QUIET = """
     SELECT NOT EXISTS (SELECT FROM payment.payments WHERE check_time IS NOT NULL)
         AND NOT EXISTS (SELECT FROM payment.outbox)

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 
 from cli.topology import SERVICES
-from tests.faults.traffic import calling, promised, until
+from tests.faults.traffic import calling, until
+from tests.sizes import promised
 from tests.siege.report import Report
 from tests.siege.shopping import Shopping
 from tests.visitors import Shop

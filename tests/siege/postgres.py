@@ -7,7 +7,8 @@ import signal
 import time
 
 from tests.faults.inside import accepts, part
-from tests.faults.traffic import paced, promised, until
+from tests.faults.traffic import paced, until
+from tests.sizes import promised
 from tests.siege.report import Report
 from tests.siege.shopping import Shopping
 from tests.visitors import Shop
