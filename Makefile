@@ -43,7 +43,7 @@ chaos: $(READY)  ## kill and stop parts of a shop under load (make chaos ARGS="-
 	@exec $(BIN)/python -m tests.chaos $(ARGS)
 
 siege: $(READY)  ## promises about load, faults, replacement at full size (make siege ARGS="overload", or soak)
-	@exec $(BIN)/python -m tests.siege $(ARGS)
+	@SHOP_TEST_WHOLE=1 exec $(BIN)/python -m tests.siege $(ARGS)
 
 drill: $(READY)  ## back up a large shop, restore it elsewhere, compare (make drill ARGS="--orders 500000")
 	@exec $(BIN)/python -m tools.drill $(ARGS)

@@ -21,7 +21,6 @@ from cli.output import Output
 from cli.programs import Program, StartError
 from cli.supervisor import Supervisor
 from tests.cli.test_supervisor import Transcript, is_running
-from tests.shop import FORK_SERVER
 
 PATIENCE = 90.0
 

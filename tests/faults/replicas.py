@@ -15,8 +15,8 @@ from cli.topology import SERVICES, Address
 from services.kit.ids import uuid7
 from tests.faults.inside import audit, connected
 from tests.faults.traffic import Ask, until
-from tests.sizes import promised
 from tests.shop import SHOP, Process, command, running
+from tests.sizes import promised
 from tests.visitors import Shop, visiting
 
 REPLICAS = 2

@@ -9,9 +9,9 @@ from contextlib import AsyncExitStack, contextmanager
 
 from cli.topology import SERVICES
 from tests.faults.traffic import calling, until
-from tests.sizes import promised
 from tests.siege.report import Report
 from tests.siege.shopping import Shopping
+from tests.sizes import promised
 from tests.visitors import Shop
 
 # A cart shows prices of now, a payment whose order it is: they need these services, too.

@@ -12,9 +12,9 @@ from google.type.postal_address_pb2 import PostalAddress
 
 from shop.order.v1 import order_pb2, order_pb2_grpc
 from tests.faults.replicas import new_key
-from tests.sizes import promised
 from tests.running import refusal_of
 from tests.siege.report import Report, percentile
+from tests.sizes import promised
 from tests.visitors import Shop
 
 TIMES = 5

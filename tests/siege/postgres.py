@@ -8,9 +8,9 @@ import time
 
 from tests.faults.inside import accepts, part
 from tests.faults.traffic import paced, until
-from tests.sizes import promised
 from tests.siege.report import Report
 from tests.siege.shopping import Shopping
+from tests.sizes import promised
 from tests.visitors import Shop
 
 # The fast shutdown of Postgres, and none at all.
