@@ -26,7 +26,8 @@ from tests.visitors import Shop, answered
 
 # What Envoy gives a call, and what the promise allows.
 DEADLINE, PROMISED = 4.0, 5.0
-PARALLEL = 200
+# More than there are connections, fewer than the edge lets in.
+PARALLEL = 100
 
 
 @contextlib.contextmanager
@@ -176,9 +177,15 @@ async def test_more_calls_than_there_are_connections(shop: Shop) -> None:
     assert others.harmed == []
 
     # That is as the callers see it, who share this machine. By the service's own clock:
-    logged = [e for e in shop.up.events("catalog")[before:] if e.get("reason") == "OVERLOADED"]
-    assert len(logged) == len(overloaded)
-    assert max(event["ms"] for event in logged) < promised(2) * 1000
+    logged: list[float] = []
+
+    def all_logged() -> bool:
+        events = shop.up.events("catalog")[before:]
+        logged[:] = [event["ms"] for event in events if event.get("reason") == "OVERLOADED"]
+        return len(logged) == len(overloaded)
+
+    await until(all_logged, PATIENCE_SECONDS)
+    assert max(logged) < promised(2) * 1000
 
     # Whatever they do, services leave connections for those who look after the database.
     each = ServiceSettings.model_fields["database_connections"].default
