@@ -31,19 +31,17 @@ from services import kit
 LARGEST_MESSAGE = 1 << 12
 # Loads OpenTelemetry, which a service does itself if it is to take traces.
 LEFT_OUT = {"traces"}
-# What structlog and httpx, and Stripe's SDK, load wherever it is installed, 4 and 8 MB for each
-# process, to draw tracebacks and for calls that wait: for programs here it is not installed.
-UNUSED = ("rich", "requests")
 
 
 def load() -> None:
     """Load what services share. What is one service's own, it loads when it is forked."""
     gc.disable()  # nothing of it is garbage
-    for name in UNUSED:
-        sys.modules[name] = None  # type: ignore[assignment]
+    # structlog would load it, 4 MB, to draw tracebacks, of which services write others.
+    sys.modules["rich"] = None  # type: ignore[assignment]
     for module in pkgutil.iter_modules(kit.__path__):
         if module.name not in LEFT_OUT:
             importlib.import_module(f"{kit.__name__}.{module.name}")
+    del sys.modules["rich"]  # a program may want it
     # The collector of a fork will not look at it: it would write to every page.
     gc.freeze()
 
