@@ -2,7 +2,7 @@
 
 What is on the shelf is as old as `SECONDS` at most, whatever happens. In general it is younger: the
 process that changes a product, or what of it is available, forgets it before the change is
-answered, the others within some 20 ms (`kit.changes`). What is asked for again and again stays for
+answered, the others within some 20 ms (`kit.changes`). What is asked for now and then stays for
 longer: before its time is over, the database is asked who has written its rows, of many products at
 once, and what nobody has written since is as true as if it were looked up. Staff see products as
 they are stored.
@@ -65,14 +65,14 @@ class Shelf:
         return product
 
     async def forever(self) -> None:
-        """Hear of changes, and look whether what is wanted is still true."""
+        """Hear of changes, and look whether what is there is still true."""
         look = every(LOOK_SHARE * SECONDS, self.look)
         async with asyncio.TaskGroup() as group:
             group.create_task(forever("shelf", look))
             group.create_task(self.changes.forever())
 
     async def look(self) -> None:
-        """Keep for another while what is wanted, would end soon, and has not been written since."""
+        """Keep for another while what would end soon, and has not been written since."""
         ending = iter(self._cache.ending(2 * LOOK_SHARE * SECONDS).items())
         while some := dict(islice(ending, LOOKED_AT_ONCE)):
             ids: dict[str, Any] = {key: entry.tells_of[0] for key, entry in some.items()}

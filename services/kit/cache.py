@@ -1,8 +1,8 @@
 """Answers that are remembered for a while, until what they tell of changes.
 
 Bounded in time and in bytes. What is looked up while it changes is not remembered: an entry is
-never older than the last change that this process has heard of. Those that are asked for again and
-again can be kept for longer than their time, by looking at their versions instead of at them.
+never older than the last change that this process has heard of. Those that are asked for can be
+kept for longer than their time, by looking at their versions instead of at them.
 """
 
 from __future__ import annotations
@@ -13,21 +13,24 @@ from dataclasses import dataclass
 
 # So many changed things are known one by one; past it, what was being looked up is not remembered.
 REMEMBERED_CHANGES = 10_000
+# To look at a version costs a thirtieth of what the answer costs, so those that are not asked for
+# are kept for a while, too: so many times.
+MOST_IDLE = 6
 
 
 @dataclass(slots=True)
 class Entry:
     """What is remembered, until when.
 
-    `version` is other than that of the same thing at another time; `wanted` says that it has been
-    asked for since it was looked at last.
+    `version` is other than that of the same thing at another time; `idle` is how often it has been
+    confirmed since it was asked for.
     """
 
     value: bytes
     until: float
     tells_of: tuple[Hashable, ...]
     version: object
-    wanted: bool = False
+    idle: int = 0
 
 
 class Cache:
@@ -51,7 +54,7 @@ class Cache:
         if entry is None:
             return None
         if time.monotonic() < entry.until:
-            entry.wanted = True
+            entry.idle = 0
             return entry.value
         self._remove(key)
         return None
@@ -92,13 +95,13 @@ class Cache:
             self._remove(next(iter(self._entries)))
 
     def ending(self, seconds: float) -> dict[str, Entry]:
-        """What is wanted, and would be forgotten within so long."""
+        """What would be forgotten within so long, and has been asked for not long ago."""
         found = {}
         before = time.monotonic() + seconds
         for key, entry in self._entries.items():
             if entry.until > before:
                 break
-            if entry.wanted:
+            if entry.idle < MOST_IDLE:
                 found[key] = entry
         return found
 
@@ -112,7 +115,8 @@ class Cache:
             entry = self._entries.get(key)
             if entry is not None and entry.version == version and version is not None:
                 del self._entries[key]
-                entry.until, entry.wanted = asked + self._seconds, False
+                entry.until = asked + self._seconds
+                entry.idle += 1
                 self._entries[key] = entry
 
     def forget(self, changed: Collection[Hashable]) -> None:
