@@ -23,6 +23,7 @@ from services.catalog.tables import (
     stock,
     stock_movements,
     variants,
+    vocabulary,
 )
 from shop.catalog.v1.catalog_pb2 import Product, StockMovement
 
@@ -106,7 +107,7 @@ async def refresh_statistics(owner_url: str) -> None:
     """Let Postgres look at what was loaded: it plans by what it knows about the tables."""
     connection = await asyncpg.connect(owner_url)
     try:
-        for table in (*_COLUMNS, categories_table, product_categories, spellings):
+        for table in (*_COLUMNS, categories_table, product_categories, spellings, vocabulary):
             await connection.execute(f"VACUUM (ANALYZE) {table.fullname}")
     finally:
         await connection.close()

@@ -23,3 +23,12 @@ def create_index_concurrently(
             f" ON {schema}.{table} {columns}{condition}"
         )
         op.execute("RESET lock_timeout")
+
+
+def drop_index_concurrently(name: str, *, schema: str) -> None:
+    """Remove an index that nothing needs any longer, unless that is done already."""
+    with op.get_context().autocommit_block():
+        # Like building, it waits for earlier transactions, and nobody for it.
+        op.execute("SET lock_timeout = 0")
+        op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {schema}.{name}")
+        op.execute("RESET lock_timeout")

@@ -6,8 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from services.catalog import category_store, search_costs, search_rules, search_statements
+from services.catalog import (
+    category_store,
+    search_costs,
+    search_rules,
+    search_statements,
+    search_words,
+)
 from services.catalog.search_lists import List, Shape
+from services.catalog.search_rules import LARGEST_PRICE
 from services.kit import pages
 from services.kit.db import Connection, Row
 from shop.catalog.v1 import catalog_pb2
@@ -18,7 +25,6 @@ REACH_EACH = 40
 
 FIRST_ID = UUID(int=0)
 LAST_ID = UUID(int=2**128 - 1)
-LARGEST_PRICE = 2**63 - 1
 # The parts of the key of each order. That of relevance begins with the place of a list.
 KEYS: dict[str, tuple[type, ...]] = {
     "newest": (UUID,),
@@ -48,14 +54,14 @@ async def page(
     """
     order = request.order_by or ("relevance" if request.q else "newest")
     key = pages.start(request, *KEYS[order]) or BEFORE_ALL[order]
-    if order == "price":
-        key = max(key, [request.min_price, FIRST_ID])
-    elif order == "-price" and request.HasField("max_price"):
-        key = min(key, [request.max_price, LAST_ID])
     filters = await _filters(connection, request, order)
     if filters is None:
         return [], ""
-    shape, values = filters
+    shape, values, (cheapest, dearest) = filters
+    if order == "price":
+        key = max(key, [cheapest, FIRST_ID])
+    elif order == "-price":
+        key = min(key, [dearest, LAST_ID])
     rows = await search_statements.page(shape).all(
         connection, state=state, most=pages.size(request) + 1, **_after(order, key), **values
     )
@@ -85,16 +91,20 @@ def _key(order: str, row: Row) -> tuple[str | int | UUID, ...]:
 
 async def _filters(
     connection: Connection, request: catalog_pb2.ListProductsRequest, order: str
-) -> tuple[Shape, dict[str, Any]] | None:
-    """Which filters there are and their parameters; None when nothing can match them."""
+) -> tuple[Shape, dict[str, Any], tuple[int, int]] | None:
+    """Which filters there are, their parameters, and between which prices all matches are.
+
+    None when nothing can match them.
+    """
     values: dict[str, Any] = {}
     priced = request.HasField("min_price") or request.HasField("max_price")
+    dearest = request.max_price if request.HasField("max_price") else LARGEST_PRICE
+    prices = request.min_price, dearest
     # Lists by price begin at one of the two.
     if priced and order != "price":
         values["min_price"] = request.min_price
     if priced and order != "-price":
-        most = request.max_price if request.HasField("max_price") else LARGEST_PRICE
-        values["max_price"] = most
+        values["max_price"] = dearest
     if request.currency_code:
         values["currency"] = request.currency_code
     if request.attributes:
@@ -110,11 +120,15 @@ async def _filters(
     words: Sequence[Row] = []
     searched: Sequence[search_rules.Term] = []
     if request.q:
-        words = await search_statements.WORDS.all(connection, q=request.q)
+        words = await search_words.WORDS.all(
+            connection, q=request.q, by_price=order in ("price", "-price")
+        )
         searched = search_rules.terms(words)
         if not searched:
             return None
         values["words"] = search_rules.tsquery(searched)
+        lowest, highest = search_rules.prices(words, searched)
+        prices = max(request.min_price, lowest), min(dearest, highest)
         if order == "relevance":
             values["name_words"] = search_rules.tsquery(searched, "A")
             values["begins"] = request.q.strip()
@@ -129,7 +143,7 @@ async def _filters(
     )
     for part in search_statements.looked_through(shape):
         values[f"{part.name}_reach"] = _reach(part, shape, request, words, searched)
-    return shape, values
+    return shape, values, prices
 
 
 def _reach(
@@ -149,11 +163,13 @@ def _reach(
     products = words[0]["products"]
     if not known or products < 1:
         return default
+    step = search_costs.STEP_BY_ID if part.key is None else search_costs.STEP
     return search_costs.reach(
         known,
         products,
         size + 1,
-        by_id=part.key is None and not shape.category,
+        search_costs.STEP_IN_CATEGORY if shape.category else step,
         default=default,
-        other=shape.category or shape.attributes or shape.currency or shape.price,
+        in_category=shape.category,
+        other=shape.attributes or shape.currency or shape.price,
     )

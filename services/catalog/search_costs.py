@@ -19,18 +19,22 @@ from services.catalog.search_rules import Term
 # A product on the way. By id they lie side by side in the table, by anything else all over it.
 STEP_BY_ID = 0.7
 STEP = 2.0
+# In a category each product on the way has to be looked up by its id.
+STEP_IN_CATEGORY = 5.0
 # An entry of an inverted index; one of all words that begin in some way, which are united first.
 ENTRY = 0.4
 ENTRY_OF_BEGINNING = 1.0
 # A match that an inverted index has found, read from the table.
 MATCH = 6.0
+# Where each step may have to read the disk, this is as far as a call may go in any case.
+FARTHEST = 50_000
 # How much later than by chance a page of several words may be full.
 PATIENCE = 4
 # Statistics name up to 1,000 words, and none that less than about 0.15 % of the products have.
 # Most of the others are far rarer.
 MOST_NAMED = 1000
 RARE = 0.0005
-RARE_BEGINNING = 0.0001
+RARE_COMPLETION = 0.0001
 
 
 class Share(NamedTuple):
@@ -49,8 +53,9 @@ def shares(words: Sequence[Any], terms: Sequence[Term], scope: str) -> list[Shar
             return []
         rare = word[f"{scope}_least"] if named >= MOST_NAMED else RARE
         most = max(word[f"{scope}_share"] or 0, rare)
-        if term.unfinished:
-            most = max(most, word[f"{scope}_begun"] or 0) + word["beginnings"] * RARE_BEGINNING
+        if term.unfinished or term.completed:
+            others = len(word["completions"]) * RARE_COMPLETION
+            most = max(most, word[f"{scope}_begun"] or 0) + others
             if not word["lexeme"].isalpha():
                 # Of numbers nothing is known: as if all digits were as frequent.
                 most = max(most, 10.0 ** -len(word["lexeme"]))
@@ -61,28 +66,39 @@ def shares(words: Sequence[Any], terms: Sequence[Term], scope: str) -> list[Shar
 
 
 def reach(
-    shares: Sequence[Share], products: float, wanted: int, *, by_id: bool, default: int, other: bool
+    shares: Sequence[Share],
+    products: float,
+    wanted: int,
+    step: float,
+    *,
+    default: int,
+    in_category: bool = False,
+    other: bool = False,
 ) -> int:
-    """How many products to look at one by one for `wanted` that have all terms.
+    """How many products to look at one by one for `wanted` that have all terms, at `step` each.
 
     None at all where that costs more than to read every match. Otherwise until it has cost what
     the rest would: with one term that is known beforehand; with several it depends on how often
     they are together, of which each step tells more. Terms that are not found where chance alone
-    would have brought them together avoid each other: then there are few matches. With `other`
-    filters, of which nothing is known, never more than `default`.
+    would have brought them together avoid each other, or the category: then there are few matches.
+    With `other` filters, of which nothing is known, `default` is the most.
     """
-    step = STEP_BY_ID if by_id else STEP
     rarest = min(share.most for share in shares)
     beginnings = sum(share.most for share in shares if share.unfinished)
     index = (ENTRY * rarest + ENTRY_OF_BEGINNING * beginnings) * products
     every = index + MATCH * rarest * products
     if step * wanted > rarest * every:
         return 0
-    if len(shares) == 1:
+    if other:
+        return default
+    by_chance = PATIENCE * wanted / math.prod(share.most for share in shares)
+    if in_category:
+        far = min(by_chance, default)
+    elif len(shares) == 1:
         far = every / step
     else:
         # After r steps without a full page there are at most wanted / r of all: step * r is then
         # to be index + MATCH * products * wanted / r.
         far = (index + math.sqrt(index**2 + 4 * step * MATCH * products * wanted)) / (2 * step)
-        far = min(far, PATIENCE * wanted / math.prod(share.most for share in shares))
-    return math.ceil(min(far, default if other else products))
+        far = min(far, by_chance)
+    return math.ceil(min(far, products if step == STEP_BY_ID else min(products, FARTHEST)))

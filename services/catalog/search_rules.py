@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+LARGEST_PRICE = 2**63 - 1
+# With more words that begin so, a beginning is looked for as such.
+MOST_COMPLETIONS = 32
 # Shorter words have too many neighbours to guess which one was meant.
 SHORTEST_CORRECTED = 4
 # In words from this length on, a letter may also have gone to any other place.
@@ -13,29 +16,60 @@ MOST_CORRECTIONS = 10
 
 
 class Term(NamedTuple):
-    """One word to look for: any of `spellings`; the first one may be the beginning of a word."""
+    """One word to look for: any of `spellings`.
+
+    An `unfinished` one may go on in any way behind the first of them. A `completed` one had words
+    for its spellings that it may become.
+    """
 
     spellings: tuple[str, ...]
-    unfinished: bool
+    unfinished: bool = False
+    completed: bool = False
 
 
 def terms(words: Sequence[Any]) -> list[Term]:
     """The terms of a search, from its `words` with what is known of them.
 
     A word has its `lexeme`, its `positions` in the search, whether it is `known` as a word of some
-    product, the number of known words of which it is the beginning (`beginnings`), and the
-    `similar` known words. Only words that nobody knows are taken
-    for typing errors; they are looked for all the same, as they may stand in a SKU.
+    product, the known words that begin with it (`completions`: all of them if it is `lettered` and
+    there are no more than `MOST_COMPLETIONS`), and the `similar` known words. Only words that
+    nobody knows are taken for typing errors; they are looked for all the same, as they may stand
+    in a SKU.
     """
     last = max((max(word["positions"]) for word in words), default=0)
     found = []
     for word in words:
+        lexeme, completions = word["lexeme"], word["completions"]
         unfinished = last in word["positions"]
-        spellings = [word["lexeme"]]
-        if not word["known"] and not (unfinished and word["beginnings"]):
-            spellings += corrections(word["lexeme"], word["similar"])
-        found.append(Term(tuple(spellings), unfinished))
+        completed = unfinished and word["lettered"] and len(completions) <= MOST_COMPLETIONS
+        spellings = [lexeme]
+        if completed:
+            # An index finds some words at once, and a beginning by uniting all that follow.
+            spellings += [one for one in completions if one != lexeme]
+        if not word["known"] and not (unfinished and completions):
+            spellings += corrections(lexeme, word["similar"])
+        found.append(Term(tuple(spellings), unfinished and not completed, completed))
     return found
+
+
+def prices(words: Sequence[Any], searched: Sequence[Term]) -> tuple[int, int]:
+    """The prices between which all products with the terms are, as far as that is known.
+
+    A word has those of itself (`cheapest`, `dearest`), and those of its completions and similar
+    words (`other_…`), None where there is none.
+    """
+    lowest, highest = 0, LARGEST_PRICE
+    for word, term in zip(words, searched, strict=True):
+        if term.unfinished or not word["lettered"]:
+            continue
+        of = ("", "other_") if len(term.spellings) > 1 else ("",)
+        cheapest = [word[f"{whose}cheapest"] for whose in of]
+        dearest = [word[f"{whose}dearest"] for whose in of]
+        lowest = max(lowest, min((price for price in cheapest if price is not None), default=0))
+        highest = min(
+            highest, max((price for price in dearest if price is not None), default=LARGEST_PRICE)
+        )
+    return lowest, highest
 
 
 def corrections(word: str, similar: Sequence[str]) -> list[str]:

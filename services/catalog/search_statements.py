@@ -9,11 +9,11 @@ asked for beside the order is looked for in two ways, one after the other, in th
    the inverted indexes (GIN) of words, attributes and categories, sorted.
 
 So neither depends on Postgres' guess of how many products match, and a statement may be planned
-once for all values. A category has orders of its own (`product_categories`), and is looked through
-together with those below it. `relevance` is three lists, each looked at where those before it do
-not fill the page: products whose names begin with the search, by name; others with all its words in
-the name; the others; both newest first. No rank is computed, as that would mean to read every
-product that has a frequent word.
+once for all values: `reach` says which of the two is right (`search_costs`). A category has orders
+of its own (`product_categories`), and is looked through together with those below it. `relevance`
+is three lists, each looked at where those before it do not fill the page: products whose names
+begin with the search, by name; others with all its words in the name; the others; both newest
+first. No rank is computed, as that would mean to read every product that has a frequent word.
 """
 
 from __future__ import annotations
@@ -23,11 +23,9 @@ from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from services.catalog.search_lists import (
     CATEGORIES,
-    LAST_CHARACTER,
     Clause,
     Columns,
     List,
@@ -36,7 +34,7 @@ from services.catalog.search_lists import (
     lists,
     number,
 )
-from services.catalog.tables import product_categories, products, spellings
+from services.catalog.tables import product_categories, products
 from services.kit.db import Statement
 
 _MOST = bind("most", sa.Integer)
@@ -215,71 +213,3 @@ def page(shape: Shape) -> Statement:
         id_by_name = sa.case((found.c.place == number(0), found.c.id))
         order = [found.c.place, found.c.key, id_by_name, found.c.id.desc()]
     return Statement(sa.select(found).order_by(*order).limit(_MOST))
-
-
-def _shares(common: sa.CTE, lexeme: Any, similar: Any) -> sa.FromClause:
-    """What share of products have a word, words that begin so, or similar ones: common ones only.
-
-    Each `everywhere` and in `names`; with the least share, and how many words are known as common.
-    """
-    word, share = common.c.word.collate("C"), common.c.share
-    kinds = {
-        "share": word == lexeme,
-        "begun": sa.func.starts_with(word, lexeme),
-        "meant": word == sa.any_(similar),
-    }
-    columns = []
-    for scope, is_of in (("everywhere", ~common.c.in_names), ("names", common.c.in_names)):
-        columns += [
-            sa.func.sum(share).filter(is_of, which).label(f"{scope}_{kind}")
-            for kind, which in kinds.items()
-        ]
-        columns += [
-            sa.func.min(share).filter(is_of).label(f"{scope}_least"),
-            sa.func.count().filter(is_of).label(f"{scope}_named"),
-        ]
-    return sa.select(*columns).lateral()
-
-
-def _words() -> Statement:
-    """The words of the search `q`, with what is known of them.
-
-    See `search_rules.terms` and `search_costs.shares`.
-    """
-    found = sa.func.unnest(sa.func.catalog.words(bind("q"))).table_valued(
-        sa.column("lexeme", sa.Text), sa.column("positions", ARRAY(sa.SmallInteger)), "weights"
-    )
-    lexeme = found.c.lexeme.collate("C")
-    is_word = spellings.c.spelling == spellings.c.word
-    begins = (spellings.c.spelling >= lexeme) & (
-        spellings.c.spelling < lexeme.concat(LAST_CHARACTER)
-    )
-    beginnings = sa.select(spellings.c.word).where(is_word, begins).correlate(found)
-    variations = sa.func.array_append(
-        sa.func.catalog.rests(found.c.lexeme, type_=ARRAY(sa.Text)), found.c.lexeme
-    )
-    near = sa.select(spellings.c.word).where(spellings.c.spelling == sa.any_(variations))
-    words = sa.select(
-        found.c.lexeme,
-        found.c.positions,
-        sa.exists().where(is_word, spellings.c.spelling == lexeme).label("known"),
-        _count(beginnings.limit(number(100)).subquery()).label("beginnings"),
-        sa.func.array(
-            near.distinct().limit(number(100)).scalar_subquery(), type_=ARRAY(sa.Text)
-        ).label("similar"),
-    ).cte("words")
-    shares = sa.func.catalog.word_shares().table_valued(
-        sa.column("word", sa.Text), sa.column("share", sa.Float), sa.column("in_names", sa.Boolean)
-    )
-    common = sa.select(shares).cte("common").prefix_with("MATERIALIZED")
-    of_word = _shares(common, words.c.lexeme.collate("C"), words.c.similar)
-    products_known = (
-        sa.select(sa.column("reltuples"))
-        .select_from(sa.table("pg_class", schema="pg_catalog"))
-        .where(sa.column("oid") == sa.literal_column("'catalog.products'::regclass"))
-        .scalar_subquery()
-    )
-    return Statement(sa.select(words, of_word, products_known.label("products")))
-
-
-WORDS = _words()

@@ -91,8 +91,13 @@ products = sa.Table(
         postgresql_using="gin",
         postgresql_ops={"attributes": "jsonb_path_ops"},
     ),
-    sa.Index("products_search", "search", postgresql_using="gin"),
-    sa.Index("products_name_words", sa.text("catalog.words(name)"), postgresql_using="gin"),
+    sa.Index(
+        "products_found",
+        "search",
+        sa.text("catalog.words(name)"),
+        "category_ids",
+        postgresql_using="gin",
+    ),
 )
 
 # Products once more for each category they are in, kept by a trigger, so that a category has the
@@ -119,6 +124,17 @@ spellings = sa.Table(
     metadata,
     sa.Column("spelling", sa.Text(collation="C"), primary_key=True),
     sa.Column("word", sa.Text(collation="C"), primary_key=True),
+)
+
+# All words that begin with a letter, learned by a trigger and never forgotten, each with prices
+# that all products with it lie between: where a list by price may begin, and what the beginning of
+# a word may become.
+vocabulary = sa.Table(
+    "vocabulary",
+    metadata,
+    sa.Column("word", sa.Text(collation="C"), primary_key=True),
+    sa.Column("cheapest", sa.BigInteger, nullable=False),
+    sa.Column("dearest", sa.BigInteger, nullable=False),
 )
 
 variants = sa.Table(

@@ -17,7 +17,7 @@ from shop.catalog.v1.catalog_pb2 import (
 )
 from shop.catalog.v1.catalog_pb2_grpc import CatalogServiceStub
 from tests.callers import User
-from tests.catalog.test_list_products import everything, make, names
+from tests.catalog.test_list_products import eur, everything, make, names
 
 
 @pytest.fixture(params=[search.REACH, 2], ids=["found at once", "found by index"], autouse=True)
@@ -74,6 +74,49 @@ class TestWords:
         assert await names(stocked, q="brulee") == []
         assert await names(stocked, q="zab 1") == ["Zabaione glass"]
         assert await names(stocked, q="zabaoine") == ["Zabaione glass"]
+
+
+class TestPrices:
+    async def test_a_list_by_price_begins_where_the_words_are(
+        self, stocked: CatalogServiceStub, staff: User
+    ) -> None:
+        await make(stocked, staff, "Wool sock", price=eur(4))
+        await make(stocked, staff, "Wool coat", price=eur(300))
+        for q in ("wool", "wo", "warm woo"):
+            found = await names(stocked, q=q, order_by="price")
+            assert found == (
+                ["Wool shirt"] if "warm" in q else ["Wool sock", "Wool shirt", "Wool coat"]
+            )
+            assert await names(stocked, q=q, order_by="-price") == found[::-1]
+
+    async def test_prices_that_change_are_followed(
+        self, stocked: CatalogServiceStub, staff: User
+    ) -> None:
+        coat = await make(stocked, staff, "Wool coat", price=eur(300))
+        for price in (1, 900, 30):
+            changed = UpdateProductRequest(id=coat.id, price=eur(price))
+            await stocked.UpdateProduct(changed, metadata=staff())
+            for q in ("coat", "co", "4711"):
+                expected = [] if q == "4711" else ["Wool coat"]
+                found = await names(stocked, q=q, order_by="price", min_price=0, max_price=100_000)
+                assert [name for name in found if name.startswith("Wool")] == expected
+                found = await names(stocked, q=q, order_by="-price")
+                assert [name for name in found if name.startswith("Wool")] == expected
+
+    async def test_words_of_two_products_may_be_learned_at_once(
+        self, catalog: CatalogServiceStub, staff: User
+    ) -> None:
+        words = [f"word{one}{other}" for one in "abcdefghij" for other in "abcdefghij"]
+        shuffled = [random.Random(n).sample(words, len(words)) for n in range(8)]
+        await asyncio.gather(
+            *(
+                make(catalog, staff, str(n), description=" ".join(some), price=eur(n + 1))
+                for n, some in enumerate(shuffled)
+            )
+        )
+        for q in ("wordaa", "wordjj", "wordc"):
+            found = await names(catalog, q=q, order_by="price")
+            assert found == [str(n) for n in range(8)]
 
 
 class TestTypingErrors:

@@ -6,7 +6,17 @@ from typing import Any
 
 import pytest
 
-from services.catalog.search_costs import MOST_NAMED, RARE, Share, reach, shares
+from services.catalog.search_costs import (
+    FARTHEST,
+    MOST_NAMED,
+    RARE,
+    STEP,
+    STEP_BY_ID,
+    STEP_IN_CATEGORY,
+    Share,
+    reach,
+    shares,
+)
 from services.catalog.search_rules import Term
 
 MILLION = 1_000_000
@@ -20,12 +30,12 @@ def word(lexeme: str, **known: Any) -> dict[str, Any]:
         for scope in ("everywhere", "names")
         for kind, value in nothing.items()
     }
-    return {"lexeme": lexeme, "beginnings": 0, **named, **known}
+    return {"lexeme": lexeme, "completions": [], **named, **known}
 
 
-def far(*most: float, by_id: bool = True, other: bool = False, products: int = MILLION) -> int:
+def far(*most: float, step: float = STEP_BY_ID, products: int = MILLION, **asked: bool) -> int:
     terms = [Share(one) for one in most]
-    return reach(terms, products, 21, by_id=by_id, default=4800, other=other)
+    return reach(terms, products, 21, step, default=4800, **asked)
 
 
 class TestReach:
@@ -42,10 +52,14 @@ class TestReach:
         assert 21 / 0.01 < far(0.1, 0.1) < 21 / 0.01 * 10
 
     def test_a_way_all_over_the_table_is_given_up_earlier(self) -> None:
-        assert 0 < far(0.1, by_id=False) < far(0.1)
+        assert 0 < far(0.1, step=STEP) <= FARTHEST < far(0.1)
 
     def test_beside_other_filters_nobody_knows_how_far_it_is(self) -> None:
         assert far(0.1, other=True) == 4800
+
+    def test_what_a_category_does_not_soon_show_it_hardly_has(self) -> None:
+        assert 210 < far(0.1, step=STEP_IN_CATEGORY, in_category=True) < 2100
+        assert far(0.01, step=STEP_IN_CATEGORY, in_category=True) <= 4800
 
     def test_a_small_catalogue_ends_the_way(self) -> None:
         assert far(0.5, products=50) <= 50
@@ -70,9 +84,10 @@ class TestShares:
         assert shares([oak], [Term(("oak",), False)], "names") == [Share(0.002)]
 
     def test_a_beginning_is_as_common_as_what_it_may_become(self) -> None:
-        st = word("st", everywhere_begun=0.3, beginnings=10)
+        st = word("st", everywhere_begun=0.3, completions=["stand", "steel"])
         assert shares([st], [Term(("st",), True)], "everywhere")[0].most > 0.3
-        everything = word("s", everywhere_begun=1.7, beginnings=100)
+        assert shares([st], [Term(("st",), completed=True)], "everywhere")[0].most > 0.3
+        everything = word("s", everywhere_begun=1.7)
         assert shares([everything], [Term(("s",), True)], "everywhere") == [Share(1.0, True)]
 
     def test_beginnings_of_numbers_are_as_common_as_they_are_short(self) -> None:

@@ -6,11 +6,20 @@ from typing import Any
 
 import pytest
 
-from services.catalog.search_rules import Term, corrections, is_one_change, terms, tsquery
+from services.catalog.search_rules import (
+    LARGEST_PRICE,
+    MOST_COMPLETIONS,
+    Term,
+    corrections,
+    is_one_change,
+    prices,
+    terms,
+    tsquery,
+)
 
 
 def word(lexeme: str, *positions: int, **known: Any) -> dict[str, Any]:
-    defaults = {"known": True, "beginnings": 1, "similar": []}
+    defaults = {"known": True, "completions": [], "lettered": True, "similar": []}
     return {"lexeme": lexeme, "positions": positions or (1,)} | defaults | known
 
 
@@ -47,26 +56,51 @@ class TestCorrections:
 
 class TestTerms:
     def test_only_the_last_word_may_be_unfinished(self) -> None:
-        found = terms([word("scarf", 2), word("wool", 1)])
-        assert found == [Term(("scarf",), unfinished=True), Term(("wool",), unfinished=False)]
+        found = terms([word("scarf", 2, completions=["scarf", "scarfs"]), word("wool", 1)])
+        assert found == [Term(("scarf", "scarfs"), completed=True), Term(("wool",))]
 
     def test_a_word_that_is_repeated_at_the_end_is_the_last_one(self) -> None:
-        assert terms([word("wool", 1, 3), word("red", 2)])[0].unfinished
+        assert terms([word("wool", 1, 3), word("red", 2)])[0].completed
+
+    def test_what_too_many_words_begin_with_is_unfinished(self) -> None:
+        many = [f"sc{number}" for number in range(MOST_COMPLETIONS + 1)]
+        assert terms([word("sc", completions=many)]) == [Term(("sc",), unfinished=True)]
+        all_of_them = terms([word("sc", completions=many[1:])])
+        assert all_of_them == [Term(("sc", *many[1:]), completed=True)]
+
+    def test_numbers_are_not_known_so_they_are_unfinished(self) -> None:
+        assert terms([word("44", lettered=False)]) == [Term(("44",), unfinished=True)]
 
     def test_an_unknown_word_is_looked_for_with_its_corrections(self) -> None:
-        found = terms([word("shrit", known=False, beginnings=0, similar=["shirt"])])
-        assert found == [Term(("shrit", "shirt"), unfinished=True)]
+        found = terms([word("shrit", known=False, similar=["shirt"])])
+        assert found == [Term(("shrit", "shirt"), completed=True)]
 
     def test_a_known_word_is_not_corrected(self) -> None:
-        assert terms([word("skirt", similar=["shirt"])]) == [Term(("skirt",), unfinished=True)]
+        assert terms([word("skirt", similar=["shirt"])]) == [Term(("skirt",), completed=True)]
 
     def test_a_beginning_is_not_corrected_unless_more_words_follow(self) -> None:
-        shi = word("shir", 1, known=False, similar=["shirt"])
-        assert terms([shi]) == [Term(("shir",), unfinished=True)]
-        assert terms([shi, word("red", 2)])[0] == Term(("shir", "shirt"), unfinished=False)
+        shi = word("shir", 1, known=False, completions=["shirt"], similar=["shirt"])
+        assert terms([shi]) == [Term(("shir", "shirt"), completed=True)]
+        assert terms([shi, word("red", 2)])[0] == Term(("shir", "shirt"))
 
     def test_no_words_are_no_terms(self) -> None:
         assert terms([]) == []
+
+
+class TestPrices:
+    def test_all_words_have_to_be_there(self) -> None:
+        words = [word("red", cheapest=5, dearest=90), word("wool", cheapest=20, dearest=300)]
+        assert prices(words, [Term(("red",)), Term(("wool",))]) == (20, 90)
+
+    def test_any_of_the_spellings_is_enough(self) -> None:
+        sc = word("sc", cheapest=None, dearest=None, other_cheapest=7, other_dearest=8)
+        assert prices([sc], [Term(("sc", "scarf"), completed=True)]) == (7, 8)
+        assert prices([sc], [Term(("sc",))]) == (0, LARGEST_PRICE)
+
+    def test_of_what_may_be_anything_nothing_is_known(self) -> None:
+        known = {"cheapest": 5, "dearest": 6}
+        assert prices([word("s", **known)], [Term(("s",), unfinished=True)]) == (0, LARGEST_PRICE)
+        assert prices([word("4", lettered=False, **known)], [Term(("4",))]) == (0, LARGEST_PRICE)
 
 
 class TestTsquery:
