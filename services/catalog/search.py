@@ -57,11 +57,13 @@ async def page(
     filters = await _filters(connection, request, order)
     if filters is None:
         return [], ""
-    shape, values, (cheapest, dearest) = filters
+    shape, values, bounds = filters
     if order == "price":
-        key = max(key, [cheapest, FIRST_ID])
+        key = max(key, [bounds.cheapest, FIRST_ID])
     elif order == "-price":
-        key = min(key, [dearest, LAST_ID])
+        key = min(key, [bounds.dearest, LAST_ID])
+    elif order == "name":
+        key = max(key, [bounds.first_name, FIRST_ID])
     rows = await search_statements.page(shape).all(
         connection, state=state, most=pages.size(request) + 1, **_after(order, key), **values
     )
@@ -91,15 +93,15 @@ def _key(order: str, row: Row) -> tuple[str | int | UUID, ...]:
 
 async def _filters(
     connection: Connection, request: catalog_pb2.ListProductsRequest, order: str
-) -> tuple[Shape, dict[str, Any], tuple[int, int]] | None:
-    """Which filters there are, their parameters, and between which prices all matches are.
+) -> tuple[Shape, dict[str, Any], search_rules.Bounds] | None:
+    """Which filters there are, their parameters, and where all matches are.
 
     None when nothing can match them.
     """
     values: dict[str, Any] = {}
     priced = request.HasField("min_price") or request.HasField("max_price")
     dearest = request.max_price if request.HasField("max_price") else LARGEST_PRICE
-    prices = request.min_price, dearest
+    bounds = search_rules.Bounds(request.min_price, dearest)
     # Lists by price begin at one of the two.
     if priced and order != "price":
         values["min_price"] = request.min_price
@@ -121,14 +123,18 @@ async def _filters(
     searched: Sequence[search_rules.Term] = []
     if request.q:
         words = await search_words.WORDS.all(
-            connection, q=request.q, by_price=order in ("price", "-price")
+            connection, q=request.q, bounded=order in ("price", "-price", "name")
         )
         searched = search_rules.terms(words)
         if not searched:
             return None
         values["words"] = search_rules.tsquery(searched)
-        lowest, highest = search_rules.prices(words, searched)
-        prices = max(request.min_price, lowest), min(dearest, highest)
+        found = search_rules.bounds(words, searched)
+        bounds = search_rules.Bounds(
+            max(bounds.cheapest, found.cheapest),
+            min(bounds.dearest, found.dearest),
+            found.first_name,
+        )
         if order == "relevance":
             values["name_words"] = search_rules.tsquery(searched, "A")
             values["begins"] = request.q.strip()
@@ -143,7 +149,7 @@ async def _filters(
     )
     for part in search_statements.looked_through(shape):
         values[f"{part.name}_reach"] = _reach(part, shape, request, words, searched)
-    return shape, values, prices
+    return shape, values, bounds
 
 
 def _reach(

@@ -27,7 +27,7 @@ ENTRY_OF_BEGINNING = 1.0
 # A match that an inverted index has found, read from the table.
 MATCH = 6.0
 # Where each step may have to read the disk, this is as far as a call may go in any case.
-FARTHEST = 50_000
+FARTHEST = 20_000
 # How much later than by chance a page of several words may be full.
 PATIENCE = 4
 # Statistics name up to 1,000 words, and none that less than about 0.15 % of the products have.

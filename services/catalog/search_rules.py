@@ -52,24 +52,33 @@ def terms(words: Sequence[Any]) -> list[Term]:
     return found
 
 
-def prices(words: Sequence[Any], searched: Sequence[Term]) -> tuple[int, int]:
-    """The prices between which all products with the terms are, as far as that is known.
+class Bounds(NamedTuple):
+    """Prices that some products are between, and a name that none of theirs comes before."""
 
-    A word has those of itself (`cheapest`, `dearest`), and those of its completions and similar
-    words (`other_…`), None where there is none.
+    cheapest: int = 0
+    dearest: int = LARGEST_PRICE
+    first_name: str = ""
+
+
+def bounds(words: Sequence[Any], searched: Sequence[Term]) -> Bounds:
+    """What is known of where all products with the terms are.
+
+    A word has its own `cheapest`, `dearest` and `first_name`, and those of its completions and
+    similar words (`other_…`), None where there is none.
     """
-    lowest, highest = 0, LARGEST_PRICE
+    found = Bounds()
     for word, term in zip(words, searched, strict=True):
         if term.unfinished or not word["lettered"]:
             continue
         of = ("", "other_") if len(term.spellings) > 1 else ("",)
-        cheapest = [word[f"{whose}cheapest"] for whose in of]
-        dearest = [word[f"{whose}dearest"] for whose in of]
-        lowest = max(lowest, min((price for price in cheapest if price is not None), default=0))
-        highest = min(
-            highest, max((price for price in dearest if price is not None), default=LARGEST_PRICE)
-        )
-    return lowest, highest
+        known = [whose for whose in of if word[f"{whose}cheapest"] is not None]
+        if known:
+            found = Bounds(
+                max(found.cheapest, min(word[f"{whose}cheapest"] for whose in known)),
+                min(found.dearest, max(word[f"{whose}dearest"] for whose in known)),
+                max(found.first_name, min(word[f"{whose}first_name"] for whose in known)),
+            )
+    return found
 
 
 def corrections(word: str, similar: Sequence[str]) -> list[str]:

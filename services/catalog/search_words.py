@@ -40,7 +40,7 @@ def _shares(common: sa.CTE, lexeme: Any, similar: Any) -> sa.FromClause:
 def _words() -> Statement:
     """The words of the search `q`, with what is known of them.
 
-    See `search_rules.terms`, `search_rules.prices` (for lists `by_price`), `search_costs.shares`.
+    See `search_rules.terms`, `search_rules.bounds` (where `bounded`), `search_costs.shares`.
     """
     found = sa.func.unnest(sa.func.catalog.words(bind("q"))).table_valued(
         sa.column("lexeme", sa.Text), sa.column("positions", ARRAY(sa.SmallInteger)), "weights"
@@ -80,8 +80,9 @@ def _words() -> Statement:
         sa.select(
             sa.func.min(vocabulary.c.cheapest).label("other_cheapest"),
             sa.func.max(vocabulary.c.dearest).label("other_dearest"),
+            sa.func.min(vocabulary.c.first_name).label("other_first_name"),
         )
-        .where(bind("by_price", sa.Boolean), vocabulary.c.word == sa.any_(others))
+        .where(bind("bounded", sa.Boolean), vocabulary.c.word == sa.any_(others))
         .lateral()
     )
     products_known = (
@@ -96,6 +97,7 @@ def _words() -> Statement:
             of_word,
             own.c.cheapest,
             own.c.dearest,
+            own.c.first_name,
             of_others,
             products_known.label("products"),
         )

@@ -127,14 +127,15 @@ spellings = sa.Table(
 )
 
 # All words that begin with a letter, learned by a trigger and never forgotten, each with prices
-# that all products with it lie between: where a list by price may begin, and what the beginning of
-# a word may become.
+# that all products with it lie between, and a name that none of theirs comes before: where a list
+# by price or name may begin, and what the beginning of a word may become.
 vocabulary = sa.Table(
     "vocabulary",
     metadata,
     sa.Column("word", sa.Text(collation="C"), primary_key=True),
     sa.Column("cheapest", sa.BigInteger, nullable=False),
     sa.Column("dearest", sa.BigInteger, nullable=False),
+    sa.Column("first_name", sa.Text(collation="C"), nullable=False),
 )
 
 variants = sa.Table(

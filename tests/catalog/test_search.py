@@ -76,7 +76,7 @@ class TestWords:
         assert await names(stocked, q="zabaoine") == ["Zabaione glass"]
 
 
-class TestPrices:
+class TestBounds:
     async def test_a_list_by_price_begins_where_the_words_are(
         self, stocked: CatalogServiceStub, staff: User
     ) -> None:
@@ -88,6 +88,17 @@ class TestPrices:
                 ["Wool shirt"] if "warm" in q else ["Wool sock", "Wool shirt", "Wool coat"]
             )
             assert await names(stocked, q=q, order_by="-price") == found[::-1]
+
+    async def test_a_list_by_name_begins_where_the_words_are(
+        self, stocked: CatalogServiceStub, staff: User
+    ) -> None:
+        coat = await make(stocked, staff, "Zip coat of wool")
+        assert await names(stocked, q="wool", order_by="name") == ["Wool shirt", "Zip coat of wool"]
+        renamed = UpdateProductRequest(id=coat.id, name="A coat of wool")
+        await stocked.UpdateProduct(renamed, metadata=staff())
+        for q in ("wool", "wo", "coat"):
+            found = await names(stocked, q=q, order_by="name", page_size=1)
+            assert found == ["A coat of wool"] + ["Wool shirt"] * (q != "coat")
 
     async def test_prices_that_change_are_followed(
         self, stocked: CatalogServiceStub, staff: User

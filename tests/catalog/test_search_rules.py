@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from services.catalog.search_rules import (
-    LARGEST_PRICE,
     MOST_COMPLETIONS,
+    Bounds,
     Term,
+    bounds,
     corrections,
     is_one_change,
-    prices,
     terms,
     tsquery,
 )
@@ -87,20 +87,26 @@ class TestTerms:
         assert terms([]) == []
 
 
-class TestPrices:
+class TestBounds:
     def test_all_words_have_to_be_there(self) -> None:
-        words = [word("red", cheapest=5, dearest=90), word("wool", cheapest=20, dearest=300)]
-        assert prices(words, [Term(("red",)), Term(("wool",))]) == (20, 90)
+        words = [
+            word("red", cheapest=5, dearest=90, first_name="apron"),
+            word("wool", cheapest=20, dearest=300, first_name="blanket"),
+        ]
+        assert bounds(words, [Term(("red",)), Term(("wool",))]) == (20, 90, "blanket")
 
     def test_any_of_the_spellings_is_enough(self) -> None:
-        sc = word("sc", cheapest=None, dearest=None, other_cheapest=7, other_dearest=8)
-        assert prices([sc], [Term(("sc", "scarf"), completed=True)]) == (7, 8)
-        assert prices([sc], [Term(("sc",))]) == (0, LARGEST_PRICE)
+        others = {"other_cheapest": 7, "other_dearest": 8, "other_first_name": "old"}
+        sc = word("sc", cheapest=None, dearest=None, first_name=None, **others)
+        assert bounds([sc], [Term(("sc", "scarf"), completed=True)]) == (7, 8, "old")
+        assert bounds([sc], [Term(("sc",))]) == Bounds()
+        sock = word("sock", cheapest=3, dearest=4, first_name="new", **others)
+        assert bounds([sock], [Term(("sock", "socks"), completed=True)]) == (3, 8, "new")
 
     def test_of_what_may_be_anything_nothing_is_known(self) -> None:
-        known = {"cheapest": 5, "dearest": 6}
-        assert prices([word("s", **known)], [Term(("s",), unfinished=True)]) == (0, LARGEST_PRICE)
-        assert prices([word("4", lettered=False, **known)], [Term(("4",))]) == (0, LARGEST_PRICE)
+        known = {"cheapest": 5, "dearest": 6, "first_name": "x"}
+        assert bounds([word("s", **known)], [Term(("s",), unfinished=True)]) == Bounds()
+        assert bounds([word("4", lettered=False, **known)], [Term(("4",))]) == Bounds()
 
 
 class TestTsquery:

@@ -1,4 +1,4 @@
-"""The words of products, each with the prices between which it is found."""
+"""The words of products, each with where it is found first in lists by price and by name."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ def upgrade() -> None:
         sa.Column("word", sa.Text(collation="C"), primary_key=True),
         sa.Column("cheapest", sa.BigInteger, nullable=False),
         sa.Column("dearest", sa.BigInteger, nullable=False),
+        sa.Column("first_name", sa.Text(collation="C"), nullable=False),
         schema="catalog",
     )
     op.execute("LOCK TABLE catalog.products IN SHARE ROW EXCLUSIVE MODE")
@@ -28,7 +29,8 @@ def upgrade() -> None:
         LANGUAGE plpgsql AS $$
         BEGIN
             WITH found AS (
-                SELECT lexeme AS word, min(price) AS cheapest, max(price) AS dearest
+                SELECT lexeme AS word, min(price) AS cheapest, max(price) AS dearest,
+                    min(name_key) AS first_name
                 FROM changed, unnest(changed.search)
                 WHERE lexeme ~ '^[[:alpha:]]'
                 GROUP BY lexeme
@@ -37,12 +39,14 @@ def upgrade() -> None:
                 FROM found LEFT JOIN catalog.vocabulary AS known USING (word)
                 WHERE known.word IS NULL
                     OR found.cheapest < known.cheapest OR found.dearest > known.dearest
+                    OR found.first_name < known.first_name
             ), kept AS (
-                INSERT INTO catalog.vocabulary AS kept (word, cheapest, dearest)
-                SELECT word, cheapest, dearest FROM news ORDER BY word COLLATE "C"
+                INSERT INTO catalog.vocabulary AS kept (word, cheapest, dearest, first_name)
+                SELECT word, cheapest, dearest, first_name FROM news ORDER BY word COLLATE "C"
                 ON CONFLICT (word) DO UPDATE
                 SET cheapest = least(kept.cheapest, excluded.cheapest),
-                    dearest = greatest(kept.dearest, excluded.dearest)
+                    dearest = greatest(kept.dearest, excluded.dearest),
+                    first_name = least(kept.first_name, excluded.first_name)
             ), learned AS (
                 INSERT INTO catalog.spellings (spelling, word)
                 SELECT word, word FROM news
