@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +24,13 @@ from cli import migrate
 from cli.database import Databases, databases_of
 from cli.postgres import Cluster, serve
 from cli.topology import ALL_SERVICES, free_port
+from tools.partition import partition
 
 PREFIX = "shop-tests-"
 RUNNING = pytest.StashKey["RunningPostgres"]()
 TEMPLATE = "shop_template"
+# With this variable all tests run on tables in partitions (docs/scale.md).
+PARTITIONED = "SHOP_TEST_PARTITIONED"
 
 
 class RunningPostgres:
@@ -104,7 +109,20 @@ async def databases(postgres_url: str, worker: str) -> Databases:
         await connection.close()
     copy = databases_of(in_database(postgres_url, f"test_{worker}"))
     await migrate.migrate(copy)  # rights on a database are not part of its template
+    if PARTITIONED in os.environ:
+        await partition_tables(copy)
     return copy
+
+
+async def partition_tables(databases: Databases) -> None:
+    """Orders, their history and the ledger in partitions: what is written soon lies in several."""
+    now = datetime.now(UTC)
+    bounds = [now + timedelta(seconds=seconds) for seconds in (0, 5, 30, 120, 86_400)]
+    connection = await asyncpg.connect(databases.owner)
+    try:
+        await partition(connection, bounds)
+    finally:
+        await connection.close()
 
 
 @pytest.fixture(scope="session")
