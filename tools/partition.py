@@ -182,7 +182,7 @@ async def partition(
             began = time.monotonic()
             keys = [key for table in tables for key in await _take_foreign_keys(connection, table)]
             for table in tables:
-                await _split(connection, table, bounds)
+                await _split(connection, table, bounds[0])
             if ORDERS in tables:
                 await connection.execute(CLAIM_FIRST)
             for child, name, definition in keys:
@@ -193,6 +193,17 @@ async def partition(
         for child, name, _ in keys:
             await connection.execute(f"ALTER TABLE {child} VALIDATE CONSTRAINT {name}")
         took("foreign keys, checked beside calls")
+        longest = 0.0
+        for table in tables:
+            for begins, ends in pairwise(bounds):
+                before = time.monotonic()
+                await connection.execute(
+                    f'CREATE TABLE "{table.schema}".{table.name}_{begins:%Y%m%d_%H%M%S}'
+                    f" PARTITION OF {table.full}"
+                    f" FOR VALUES FROM ('{first_id(begins)}') TO ('{first_id(ends)}')"
+                )
+                longest = max(longest, time.monotonic() - before)
+        took(f"more partitions, for each of which calls wait {longest:.3f} s at most")
 
 
 async def _take_foreign_keys(
@@ -209,7 +220,7 @@ async def _take_foreign_keys(
     return [(child, name, definition) for child, name, definition in rows]
 
 
-async def _split(connection: asyncpg.Connection, table: Table, bounds: Sequence[datetime]) -> None:
+async def _split(connection: asyncpg.Connection, table: Table, bound: datetime) -> None:
     """Put a partitioned table in the place of a locked one, which becomes its first partition."""
     first = f'"{table.schema}".{table.first}'
     indexes = await connection.fetch(
@@ -263,16 +274,10 @@ async def _split(connection: asyncpg.Connection, table: Table, bounds: Sequence[
             f"ALTER TABLE {table.full} ALTER {identity} ADD GENERATED ALWAYS AS IDENTITY"
             f" (START WITH {last + 1})"
         )
-    edges = [f"'{first_id(bound)}'" for bound in bounds]
     await connection.execute(
         f"ALTER TABLE {table.full} ATTACH PARTITION {first} FOR VALUES FROM (MINVALUE)"
-        f" TO ({edges[0]})"
+        f" TO ('{first_id(bound)}')"
     )
-    for begins, (begin, end) in zip(bounds, pairwise(edges), strict=False):
-        name = f'"{table.schema}".{table.name}_{begins:%Y%m%d_%H%M%S}'
-        await connection.execute(
-            f"CREATE TABLE {name} PARTITION OF {table.full} FOR VALUES FROM ({begin}) TO ({end})"
-        )
     # Nobody is refused because nobody has made the next partition in time.
     await connection.execute(
         f'CREATE TABLE "{table.schema}".{table.name}_rest PARTITION OF {table.full} DEFAULT'
