@@ -22,6 +22,8 @@ from cli.programs import StartError
 from cli.topology import ALL_SERVICES
 from services.kit.sessions import SESSION
 
+# Who reads from a replica where there is one.
+REPLICATED = ("catalog",)
 _PORT = re.compile(r":\d+$")
 EXTENSIONS = ("pg_trgm", "unaccent", "btree_gin")
 
@@ -88,7 +90,11 @@ def databases_from(environment: Mapping[str, str]) -> Databases | None:
         direct_owner or owner,
         services | direct,
         poolers={name: url for name, url in services.items() if name in direct},
-        replicas=_named(environment, "REPLICA_DATABASE_URL")[1],
+        replicas={
+            name: url
+            for name, url in _named(environment, "REPLICA_DATABASE_URL")[1].items()
+            if name in REPLICATED
+        },
     )
 
 

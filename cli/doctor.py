@@ -35,8 +35,6 @@ LONGEST_WAIT_SECONDS = 60
 # Connections of a process beside its pool: one asks whether Postgres is there, one listens.
 BESIDE_THE_POOL = 2
 KEPT_FREE = 15
-# Who reads from a replica where there is one.
-REPLICATED = ("catalog",)
 COLOURS = {Health.WELL: "green", Health.ODD: "yellow", Health.ILL: "bold red"}
 
 
@@ -89,9 +87,8 @@ async def _databases(databases: Databases) -> list[Finding]:
     for service, url in databases.poolers.items():
         found.append(await beside_databases.pooler(service, url))
     for service, url in databases.replicas.items():
-        if service in REPLICATED:
-            primary = databases.services[service]
-            found.append(await beside_databases.replica(service, url, primary))
+        primary = databases.services[service]
+        found.append(await beside_databases.replica(service, url, primary))
     return found
 
 

@@ -262,6 +262,7 @@ def test_what_stands_before_a_database_and_beside_it_is_told_apart() -> None:
         "DIRECT_DATABASE_URL": "one,two:5433/shop",
         "REPLICA_DATABASE_URL": "copy/shop",
     }
+    assert found.told("users").keys() == {"DATABASE_URL", "DIRECT_DATABASE_URL"}
     # Migrations go to Postgres itself; its port may be said or not.
     assert [(place.url, place.services) for place in found.places()] == [
         ("postgresql://owner:secret@one,two:5433/shop", ("users", "catalog", "order", "payment")),
