@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -66,7 +66,8 @@ async def soak(shop: Shop, report: Report, *, rate: float, seconds: float) -> No
                 signed = time.monotonic()
     for name, traffic in (("reads", reads), ("writes", writes)):
         report.note(name, f"{len(traffic.calls)}, failed: {len(traffic.bad)}")
-        report.check(not traffic.bad, f"{name} failed: {traffic.reasons}")
+        statuses = Counter(str(call.answer and call.answer.status_code) for call in traffic.bad)
+        report.check(not traffic.bad, f"{name} failed, by status: {dict(statuses)}")
     for samples in sorted(found.values(), key=lambda one: one.name):
         if samples.name in WATCHED:
             _judge(samples, report)
