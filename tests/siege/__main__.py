@@ -68,7 +68,7 @@ async def _soak(shop: Shop, report: Report, rate: float, seconds: float) -> None
 
 
 TRIALS = {
-    "replicas": Trial("E4: one of two killed, all restarted", 200, 8, _replicas, pairs=True),
+    "replicas": Trial("E4: one of two killed, all restarted", 200, 4, _replicas, pairs=True),
     "overload": Trial("E5: five times what the shop can do", 0, 12, _overload, told=LOG_ALL),
     "postgres": Trial("E8: Postgres restarted and killed", 200, 6, _postgres),
     "outages": Trial("E10: each service down in turn", 0, 5, _outages),
@@ -113,6 +113,9 @@ async def run(name: str, rate: float | None, seconds: float | None, console: Con
     report = Report()
     try:
         await tried(name, report, rate, seconds)
+    except asyncio.CancelledError:
+        report.show(console)  # as far as it came
+        raise
     except Exception:
         report.problems.append(traceback.format_exc(limit=-4))
     report.note("load average", os.getloadavg()[0])
@@ -149,4 +152,7 @@ def _arguments() -> argparse.Namespace:
 
 if __name__ == "__main__":
     told = _arguments()
-    sys.exit(0 if asyncio.run(main(told.trials or list(USUAL), told.rate, told.seconds)) else 1)
+    try:
+        sys.exit(0 if asyncio.run(main(told.trials or list(USUAL), told.rate, told.seconds)) else 1)
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        sys.exit("Ended before its time.")
