@@ -23,7 +23,7 @@ TOKEN_SECONDS = 240.0
 FROM, SHARE = 0.5, 0.125
 LEAST_BYTES, LEAST_SHARE = 4e6, 0.03
 MORE_DESCRIPTORS = 10
-# Postgres's memory is shared, and the sandbox keeps all payments.
+# Postgres's backends come and go, and the sandbox keeps all payments.
 WATCHED = {*SERVICES, "Envoy"}
 
 
@@ -31,9 +31,15 @@ WATCHED = {*SERVICES, "Envoy"}
 class Samples:
     """What one process held, sample by sample."""
 
-    name: str
+    name: str = ""
     bytes: list[int] = field(default_factory=list)
     descriptors: list[int] = field(default_factory=list)
+
+    def add(self, name: str, rss: int, descriptors: int) -> None:
+        """A sample more."""
+        self.name = name
+        self.bytes.append(rss)
+        self.descriptors.append(descriptors)
 
 
 def held(process: Process) -> tuple[int, int]:
@@ -46,7 +52,7 @@ def held(process: Process) -> tuple[int, int]:
 async def soak(shop: Shop, report: Report, *, rate: float, seconds: float) -> None:
     """Ask for `rate` calls a second, and look at the processes all the time."""
     shopping = await Shopping.begin(shop)
-    found: dict[int, Samples] = defaultdict(lambda: Samples(""))
+    found: dict[int, Samples] = defaultdict(Samples)
     signed, ends = time.monotonic(), time.monotonic() + seconds
     async with (
         paced(shopping.read(), rate * 0.8) as reads,
@@ -55,11 +61,9 @@ async def soak(shop: Shop, report: Report, *, rate: float, seconds: float) -> No
         while time.monotonic() < ends:
             await asyncio.sleep(min(SAMPLE_SECONDS, seconds / 50))
             for process in shop.up.processes():
-                samples = found[process.pid]
-                samples.name = name_of(process)
-                rss, descriptors = held(process)
-                samples.bytes.append(rss)
-                samples.descriptors.append(descriptors)
+                if (name := name_of(process)) in WATCHED:
+                    rss, descriptors = held(process)
+                    found[process.pid].add(name, rss, descriptors)
             if time.monotonic() - signed > TOKEN_SECONDS:
                 shopping.ada.token = (await shopping.ada.again()).token
                 await shop.renew()
@@ -69,8 +73,7 @@ async def soak(shop: Shop, report: Report, *, rate: float, seconds: float) -> No
         statuses = Counter(str(call.answer and call.answer.status_code) for call in traffic.bad)
         report.check(not traffic.bad, f"{name} failed, by status: {dict(statuses)}")
     for samples in sorted(found.values(), key=lambda one: one.name):
-        if samples.name in WATCHED:
-            _judge(samples, report)
+        _judge(samples, report)
 
 
 def _judge(samples: Samples, report: Report) -> None:
@@ -78,7 +81,7 @@ def _judge(samples: Samples, report: Report) -> None:
     first = slice(int(count * FROM), int(count * (FROM + SHARE)) + 1)
     last = slice(int(count * (1 - SHARE)), count)
     before, after = (statistics.median(samples.bytes[part]) for part in (first, last))
-    files = [max(samples.descriptors[part]) for part in (first, last)]
+    files = [int(statistics.median(samples.descriptors[part])) for part in (first, last)]
     report.note(
         f"{samples.name}: RSS at the start, half-way, at the end",
         f"{samples.bytes[0] / 1e6:.1f}, {before / 1e6:.1f}, {after / 1e6:.1f} MB",
