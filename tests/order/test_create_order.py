@@ -36,7 +36,7 @@ class TestCreateOrder:
         assert order.note == "Ring twice."
         assert len(order.number) == 9
         seconds = order.expire_time.seconds - order.create_time.seconds
-        assert 890 <= seconds <= 900
+        assert 890 <= seconds <= 930
         assert await shop.stock(lamp) == (5, 2)
         assert await shop.get(order) == order
 
