@@ -58,7 +58,7 @@ image-check: $(READY)  ## run the Dockerfile's steps without docker, and the ima
 	@exec $(BIN)/python -m tools.image $(ARGS)
 
 promises: $(READY)  ## what is promised of payments and sign-ins, at full size (about a quarter of an hour)
-	@SHOP_TEST_WHOLE=1 SHOP_TEST_ROUNDS=20 exec $(BIN)/pytest -n0 tests/payment tests/e2e/test_login_flood.py $(ARGS)
+	@exec $(BIN)/python -m tests.chaos.promises $(ARGS)
 
 fuzz: $(READY)  ## random calls to everything, and the OpenAPI document (make fuzz ARGS="--seconds 600 --seed 7")
 	@exec $(BIN)/python -m tests.fuzz $(ARGS)
