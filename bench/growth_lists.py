@@ -81,6 +81,8 @@ async def requests(connection: Any) -> Requests:
         "q, typing error": wanted(q=typo),
         "q, nothing": wanted(q="xyzzyplugh"),
         "q, common, by price": wanted(q="steel", order_by="price"),
+        "q, common, by name": wanted(q="vintage", order_by="name"),
+        "q, two words never together": wanted(q="leather steel"),
         "q, category, in stock": wanted(q="steel", category_id=str(leaf), in_stock=True),
         "q, one letter, rare attribute": wanted(q="s", attributes=[f"maker={rare_maker}"]),
     }
