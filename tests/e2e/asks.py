@@ -32,7 +32,7 @@ from shop.payment.v1 import (  # noqa: F401  likewise
     erasure_pb2 as payment_erasure_pb2,
     payment_pb2,
 )
-from shop.users.v1 import session_pb2, users_pb2  # noqa: F401  likewise
+from shop.users.v1 import directory_pb2, session_pb2, users_pb2  # noqa: F401  likewise
 from tests.e2e.streams import first_event
 from tests.running import refusal_of
 from tests.visitors import PASSWORD, Person, Shop, Visitor, answered, euros, new_address
