@@ -16,11 +16,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from cli.data_folder import DataFolder
+from cli.database import databases_of
 from cli.probes import is_serving
 from cli.topology import Address, free_port
 from services.kit.ids import uuid7
 from tests.e2e.orders import POSTAL
-from tests.faults.inside import connected, part
+from tests.faults.inside import connected
 from tests.faults.traffic import until
 from tests.sizes import promised
 from tests.visitors import Person, Shop, answered, euros
@@ -38,10 +40,15 @@ ORDERS_A_ROUND = 20
 @contextlib.asynccontextmanager
 async def another(shop: Shop) -> AsyncIterator[subprocess.Popen[bytes]]:
     """A second order service on the same database; killed at the end."""
-    told = Path(f"/proc/{part(shop, 'services.order').pid}/environ").read_bytes()
-    environment = dict(each.split("=", 1) for each in told.decode().split("\0") if "=" in each)
     address = Address("127.0.0.1", free_port())
+    environment = os.environ | {
+        f"SHOP_{name.upper()}_ADDRESS": at for name, at in shop.ready.services.items()
+    }
     environment |= {
+        "SHOP_ORDER_DATABASE_URL": databases_of(shop.ready.database_url).services["order"],
+        "SHOP_SERVICE_SECRET_FILE": str(DataFolder(shop.up.data).service_secret),
+        "SHOP_ORDER_MAILBOX": shop.ready.mailbox,
+        "SHOP_PUBLIC_URL": shop.ready.edge,
         "SHOP_ORDER_LISTEN": str(address),
         "SHOP_ORDER_METRICS_LISTEN": f"127.0.0.1:{free_port()}",
     }
