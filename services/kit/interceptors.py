@@ -29,7 +29,7 @@ from services.kit import (
     tracing,
 )
 from services.kit.auth import SERVICE_HEADER, Authenticator
-from services.kit.conditional import HTTP_CODE, conditional
+from services.kit.conditional import CAME_AS_REST, HTTP_CODE, conditional
 from services.kit.deadlines import Deadlines
 from services.kit.errors import ServiceError
 from services.kit.ids import request_id
@@ -47,6 +47,9 @@ DEFAULT_SECONDS = 10.0
 # What a call's handler leaves of its time, at most a tenth, for undoing and saying so.
 MARGIN_SECONDS = 0.1
 SLOW_SECONDS = 1.0
+# Of an answer up to this the edge keeps the JSON until its trailers have come. What stands in them
+# travels with the answer; what is sent in front of it is a write to the socket by itself.
+SMALL_BYTES = 4096
 ATTEMPTS = 4
 SERVER_FAULTS = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
 
@@ -137,9 +140,13 @@ def answer(method: Method, handler: Handler) -> Handler:
             await _refuse(context, failures.refusal(exception))
         except Exception as exception:
             await _refuse(context, failures.refusal(exception))
-        location = call.current().location
-        if location:
-            await context.send_initial_metadata(((HTTP_CODE, "201"), ("location", location)))
+        current = call.current()
+        if current.location:
+            told = ((HTTP_CODE, "201"), ("location", current.location))
+            if CAME_AS_REST in current.metadata and result.ByteSize() <= SMALL_BYTES:
+                context.set_trailing_metadata(told)
+            else:
+                await context.send_initial_metadata(told)
         return result
 
     return answered

@@ -46,6 +46,11 @@ async def _created(request: users_pb2.CreateUserRequest, context: Any) -> users_
     return users_pb2.User(id="7", email=request.email)
 
 
+async def _created_with_trailers(request: users_pb2.CreateUserRequest, context: Any) -> Any:
+    context.set_trailing_metadata((("x-http-code", "201"), ("location", "/api/users/7")))
+    return users_pb2.User(id="7", email=request.email)
+
+
 class TestRequests:
     async def test_identity_is_not_taken_from_rest_clients(self, shop: Shop) -> None:
         odd = {"a-bin": "!not base64!", "grpc-trace-bin": "%%%", "x_user_id": "forged"}
@@ -138,8 +143,9 @@ class TestDeadlines:
 
 
 class TestAnswers:
-    async def test_created_is_201_with_a_location(self, shop: Shop) -> None:
-        shop.users.answers["CreateUser"] = _created
+    @pytest.mark.parametrize("created", [_created, _created_with_trailers])
+    async def test_created_is_201_with_a_location(self, shop: Shop, created: Any) -> None:
+        shop.users.answers["CreateUser"] = created
         for path in ("/api/users", "/api/users/"):
             answer = await shop.rest("POST", path, json={"email": "a"})
             assert answer.status_code == httpx.codes.CREATED
@@ -147,6 +153,16 @@ class TestAnswers:
             assert answer.json()["email"] == "a"
             assert "x-http-code" not in answer.headers
             assert "x-shop-note" not in answer.headers
+
+    async def test_a_long_answer_is_none_the_worse(self, shop: Shop) -> None:
+        async def created(request: users_pb2.CreateUserRequest, context: Any) -> users_pb2.User:
+            context.set_trailing_metadata((("x-http-code", "201"),))
+            return users_pb2.User(id="7", full_name="x" * 200_000)
+
+        shop.users.answers["CreateUser"] = created
+        answer = await shop.rest("POST", "/api/users/", json={"email": "a"})
+        assert answer.status_code == httpx.codes.OK
+        assert len(answer.json()["full_name"]) == 200_000
 
     async def test_natively_it_is_just_ok(self, shop: Shop) -> None:
         shop.users.answers["CreateUser"] = _created
