@@ -53,10 +53,12 @@ class User:
 
     role: str = "CUSTOMER"
     id: UUID = field(default_factory=uuid7)
+    email: str | None = None
 
     def __call__(self, *, key: str = "") -> Metadata:
         """The metadata of one call, with an idempotency key if one is given."""
-        metadata = (("authorization", f"Bearer {access_token(self.id, self.role)}"),)
+        token = access_token(self.id, self.role, email=self.email)
+        metadata = (("authorization", f"Bearer {token}"),)
         return (*metadata, ("idempotency-key", key)) if key else metadata
 
 

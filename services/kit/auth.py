@@ -158,6 +158,7 @@ class AccessTokens:
                 user_id=UUID(claims["sub"]),
                 role=ROLES[claims["role"]],
                 session_id=UUID(claims["sid"]),
+                email=str(claims.get("email", "")),
             )
             return caller, float(claims["exp"])
         except jwt.ExpiredSignatureError:

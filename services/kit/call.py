@@ -21,12 +21,16 @@ from shop.options.v1.access_pb2 import ACCESS_ADMIN, ACCESS_CUSTOMER, ACCESS_STA
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls: a signed-in user, a service, or nobody."""
+    """Who calls: a signed-in user, a service, or nobody.
+
+    `email` is what the access token tells: the user's address when it was made, or nothing.
+    """
 
     user_id: UUID | None = None
     role: Access.ValueType = ACCESS_CUSTOMER
     session_id: UUID | None = None
     service: str = ""
+    email: str = ""
 
     @property
     def is_staff(self) -> bool:

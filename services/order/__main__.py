@@ -17,6 +17,7 @@ from services.kit.settings import SettingsError
 from services.order import sweeper
 from services.order.basket import Basket
 from services.order.checkout import Checkout
+from services.order.contacts import Contacts
 from services.order.erasure_handlers import ErasureService
 from services.order.faults import Faults, Point
 from services.order.follow_ups import FollowUps
@@ -39,6 +40,7 @@ IDEMPOTENT: dict[str, tuple[str, ...]] = {
     "users": (
         "shop.users.v1.AuthService/GetJwks",
         "shop.users.v1.DirectoryService/BatchGetContacts",
+        "shop.users.v1.DirectoryService/ListChangedUsers",
         "shop.users.v1.UserService/GetAddress",
     ),
     "catalog": (),
@@ -95,7 +97,7 @@ def build(settings: Settings, database: Database) -> Server:
     basket = Basket(
         database,
         users_pb2_grpc.UserServiceStub(users),
-        directory_pb2_grpc.DirectoryServiceStub(users),
+        Contacts(directory_pb2_grpc.DirectoryServiceStub(users)),
         carts,
     )
     payment_time = timedelta(seconds=settings.payment_seconds)

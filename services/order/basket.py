@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 from datetime import timedelta
 from typing import Any, TypeVar
 from uuid import UUID
@@ -14,16 +14,16 @@ from grpc import StatusCode
 from grpc.aio import AioRpcError
 
 from services.kit import call, clients, errors, ids
-from services.kit.batches import Batch
 from services.kit.call import Claim
 from services.kit.db import Database, Row
 from services.kit.money import to_minor
 from services.order import messages, rules, store
+from services.order.contacts import Contacts
 from shop.cart.v1 import cart_pb2, checkout_pb2, checkout_pb2_grpc
 from shop.catalog.v1 import stock_pb2
 from shop.errors.v1 import reason_pb2
 from shop.order.v1 import order_pb2
-from shop.users.v1 import directory_pb2, directory_pb2_grpc, users_pb2, users_pb2_grpc
+from shop.users.v1 import users_pb2, users_pb2_grpc
 
 Answer = TypeVar("Answer")
 ME = "me"
@@ -36,13 +36,12 @@ class Basket:
         self,
         database: Database,
         users: users_pb2_grpc.UserServiceStub,
-        directory: directory_pb2_grpc.DirectoryServiceStub,
+        contacts: Contacts,
         carts: checkout_pb2_grpc.CheckoutServiceStub,
     ) -> None:
         self._db = database
         self._users = users
-        self._directory = directory
-        self._emails: Batch[UUID, str] = Batch(self._fetch_emails)
+        self._contacts = contacts
         self._carts = carts
 
     async def draft(
@@ -58,7 +57,7 @@ class Basket:
             expected_total = to_minor(request.expected_total, "expected_total")
             expected_currency = request.expected_total.currency_code
         email, (address, phone), cart = await asyncio.gather(
-            self._email(), self._destination(request), self._cart(request)
+            self._contacts.email(), self._destination(request), self._cart(request)
         )
         order_id = ids.uuid7()
         demand = stock_pb2.ReserveStockRequest(order_id=str(order_id))
@@ -129,18 +128,6 @@ class Basket:
         async with self._db.connection() as connection:
             await store.cart_is_cleared(connection, order["id"])
 
-    async def _email(self) -> str:
-        """Where the caller is reached. Raises SESSION_ENDED: they are deleted or disabled."""
-        email = await self._emails.get(call.user_id())
-        if email is None:
-            raise _session_ended()
-        return email
-
-    async def _fetch_emails(self, ids: Sequence[UUID]) -> dict[UUID, str]:
-        request = directory_pb2.BatchGetContactsRequest(user_ids=[str(id) for id in ids])
-        answer = await self._directory.BatchGetContacts(request)
-        return {UUID(contact.user_id): contact.email for contact in answer.contacts}
-
     async def _destination(
         self, request: order_pb2.CreateOrderRequest
     ) -> tuple[postal_address_pb2.PostalAddress, str]:
@@ -191,10 +178,4 @@ def _check_pieces(demand: stock_pb2.ReserveStockRequest) -> None:
 def _cart_empty() -> errors.ServiceError:
     return errors.failed_precondition(
         reason_pb2.REASON_CART_EMPTY, "There is nothing in the cart to order."
-    )
-
-
-def _session_ended() -> errors.ServiceError:
-    return errors.unauthenticated(
-        reason_pb2.REASON_SESSION_ENDED, "The user is no more: sign in again."
     )

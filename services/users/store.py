@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -94,6 +95,15 @@ _CONTACTS = Statement(
     .join_from(_wanted, users, users.c.id == _wanted.c.id)
     .where(users.c.delete_time.is_(None), ~users.c.disabled)
 )
+_CHANGED_SINCE = Statement(
+    sa.select(users.c.id)
+    .where(
+        users.c.version > sa.literal_column("1"),
+        users.c.update_time > sa.func.now() - sa.bindparam("age", type_=sa.Interval),
+    )
+    .order_by(users.c.update_time.desc())
+    .limit(sa.bindparam("most", type_=sa.BigInteger))
+)
 _HOLD_ADMINS = Statement(sa.select(sa.func.pg_advisory_xact_lock(ADMINS_LOCK)))
 _OTHER_ADMIN = Statement(sa.select(sa.exists().where(_active_admins, users.c.id != _ID)))
 
@@ -106,6 +116,11 @@ async def get(connection: Connection, id: UUID) -> Row:
 async def contacts(connection: Connection, ids: Collection[UUID]) -> list[Row]:
     """`id` and `email` of these users, as far as they exist and are not disabled."""
     return await _CONTACTS.all(connection, ids=list(ids))
+
+
+async def changed(connection: Connection, age: timedelta, most: int) -> list[UUID]:
+    """Up to `most` users who were changed, disabled or deleted no longer ago than `age`."""
+    return [row["id"] for row in await _CHANGED_SINCE.all(connection, age=age, most=most)]
 
 
 async def lock(tx: Connection, id: UUID) -> Row:

@@ -52,6 +52,7 @@ users = sa.Table(
     sa.CheckConstraint("(email IS NULL) = (delete_time IS NOT NULL)", name="users_deleted"),
     sa.Index("users_email_key", "email_key", unique=True),
     sa.Index("users_role_email_key", "role", "email_key"),
+    sa.Index("users_changed", "update_time", postgresql_where=sa.text("version > 1")),
 )
 
 addresses = sa.Table(

@@ -23,13 +23,17 @@ SECRET_BYTES = 32
 
 
 def access_claims(user: Row, session_id: UUID, issuer: str) -> dict[str, Any]:
-    """The claims of an access token that is good from now (RFC 7519; `sid` from OpenID Connect)."""
+    """The claims of an access token that is good from now (RFC 7519).
+
+    `sid` and `email` are OpenID Connect's.
+    """
     now = int(time.time())
     return {
         "iss": issuer,
         "aud": AUDIENCE,
         "sub": str(user["id"]),
         "role": user["role"],
+        "email": user["email"],
         "sid": str(session_id),
         "iat": now,
         "exp": now + int(ACCESS_LIFE.total_seconds()),

@@ -27,6 +27,7 @@ from services.kit.delivery import Letterhead, Mailbox
 from services.order import tables as order_tables
 from services.order.basket import Basket
 from services.order.checkout import Checkout
+from services.order.contacts import Contacts
 from services.order.erasure_handlers import ErasureService
 from services.order.faults import Faults
 from services.order.follow_ups import FollowUps
@@ -138,7 +139,7 @@ async def parts(
         background: list[Any] = []
 
         def of_orders(database: Database) -> list[tuple[Any, Any]]:
-            basket = Basket(database, user_stub, directory_stub, cart_stub)
+            basket = Basket(database, user_stub, Contacts(directory_stub), cart_stub)
             checkout = Checkout(
                 database, basket, stock, payment_time=timedelta(minutes=15), faults=Faults()
             )

@@ -122,7 +122,7 @@ class Shop:
         email = f"{uuid7().hex}@example.com"
         password = "correct horse battery staple"
         user = await self.users.CreateUser(CreateUserRequest(email=email, password=password))
-        return User(id=UUID(user.id))
+        return User(id=UUID(user.id), email=email)
 
     async def product(self, stock: int = 10, price: int = 10, **fields: Any) -> Product:
         """A product for whole euros."""

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+import asyncpg
 from grpc import StatusCode
 
 from services.kit.ids import uuid7
 from shop.users.v1 import users_pb2
-from shop.users.v1.directory_pb2 import BatchGetContactsRequest
+from shop.users.v1.directory_pb2 import (
+    BatchGetContactsRequest,
+    ListChangedUsersRequest,
+    ListChangedUsersResponse,
+)
 from shop.users.v1.directory_pb2_grpc import DirectoryServiceStub
 from tests import callers
 from tests.running import refused
@@ -20,6 +27,12 @@ async def contacts(served: Served, *ids: object) -> dict[str, str]:
     )
     assert len(answer.contacts) == len({contact.user_id for contact in answer.contacts})
     return {contact.user_id: contact.email for contact in answer.contacts}
+
+
+async def list_changed(served: Served) -> ListChangedUsersResponse:
+    return await DirectoryServiceStub(served.channel).ListChangedUsers(
+        ListChangedUsersRequest(), metadata=callers.service()
+    )
 
 
 async def test_it_tells_the_addresses_of_those_who_exist(served: Served, people: People) -> None:
@@ -45,6 +58,47 @@ async def test_it_takes_one_statement_whatever_the_number(served: Served, people
         served.statements.clear()
         await contacts(served, *(person.id for person in crowd[:count]))
         assert sum(served.statements.values()) == 1
+
+
+class TestListChangedUsers:
+    async def test_who_was_changed_disabled_or_deleted_may_have_an_old_token(
+        self, served: Served, people: People
+    ) -> None:
+        changed, stopped, gone, there = [await people.sign_up() for _ in range(4)]
+        admin = await people.sign_up("ADMIN")
+        await served.users.UpdateUser(
+            users_pb2.UpdateUserRequest(id="me", full_name="Ada"), metadata=changed()
+        )
+        await served.users.SetUserDisabled(
+            users_pb2.SetUserDisabledRequest(id=str(stopped.id), disabled=True), metadata=admin()
+        )
+        await served.users.DeleteUser(users_pb2.DeleteUserRequest(id="me"), metadata=gone())
+        listed = await list_changed(served)
+        assert {str(user.id) for user in (changed, stopped, gone)} <= set(listed.user_ids)
+        assert str(there.id) not in listed.user_ids
+
+    async def test_those_of_longer_ago_are_forgotten(
+        self, served: Served, people: People, owner_connection: asyncpg.Connection
+    ) -> None:
+        changed = await people.sign_up()
+        for minutes, is_listed in ((10, True), (12, False)):
+            await owner_connection.execute(
+                "UPDATE users.users SET version = 2, update_time = now() - $2::interval"
+                " WHERE id = $1",
+                changed.id,
+                timedelta(minutes=minutes),
+            )
+            assert (str(changed.id) in (await list_changed(served)).user_ids) is is_listed
+
+    async def test_of_too_many_it_only_says_so(
+        self, served: Served, people: People, owner_connection: asyncpg.Connection
+    ) -> None:
+        await owner_connection.execute(
+            "INSERT INTO users.users (id, email, password_hash, full_name, phone, role, version)"
+            " SELECT gen_random_uuid(), 'many' || n || '@example.com', '', '', '', 'CUSTOMER', 2"
+            " FROM generate_series(1, 1001) n"
+        )
+        assert await list_changed(served) == ListChangedUsersResponse(too_many=True)
 
 
 async def test_it_is_for_services(served: Served, people: People) -> None:

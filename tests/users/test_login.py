@@ -48,7 +48,7 @@ class TestLogin:
         claims = jwt.decode(
             token, jwt.PyJWK(jwk, "ES256").key, algorithms=["ES256"], audience="shop"
         )
-        assert set(claims) == {"iss", "aud", "sub", "role", "sid", "iat", "exp", "jti"}
+        assert set(claims) == {"iss", "aud", "sub", "role", "email", "sid", "iat", "exp", "jti"}
         assert (claims["iss"], claims["sub"], claims["role"]) == ("shop", str(person.id), "STAFF")
         assert claims["exp"] - claims["iat"] == 600
         header = jwt.get_unverified_header(token)

@@ -91,3 +91,48 @@ class BatchGetContactsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BatchGetContactsResponse: _TypeAlias = BatchGetContactsResponse  # noqa: Y015
+
+@_typing.final
+class ListChangedUsersRequest(_message.Message):
+    """Request of ListChangedUsers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListChangedUsersRequest: _TypeAlias = ListChangedUsersRequest  # noqa: Y015
+
+@_typing.final
+class ListChangedUsersResponse(_message.Message):
+    """Answer of ListChangedUsers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_IDS_FIELD_NUMBER: _builtins.int
+    TOO_MANY_FIELD_NUMBER: _builtins.int
+    too_many: _builtins.bool
+    """Whether there are too many, more than 1,000: it may be anybody."""
+    @_builtins.property
+    def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Their ids; none when there are too many to be told."""
+
+    def __init__(
+        self,
+        *,
+        user_ids: _abc.Iterable[_builtins.str] | None = ...,
+        too_many: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["too_many", b"too_many", "user_ids", b"user_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListChangedUsersResponse: _TypeAlias = ListChangedUsersResponse  # noqa: Y015

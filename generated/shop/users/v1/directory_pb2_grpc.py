@@ -40,6 +40,11 @@ class DirectoryServiceStub:
                 request_serializer=shop_dot_users_dot_v1_dot_directory__pb2.BatchGetContactsRequest.SerializeToString,
                 response_deserializer=shop_dot_users_dot_v1_dot_directory__pb2.BatchGetContactsResponse.FromString,
                 _registered_method=True)
+        self.ListChangedUsers = channel.unary_unary(
+                '/shop.users.v1.DirectoryService/ListChangedUsers',
+                request_serializer=shop_dot_users_dot_v1_dot_directory__pb2.ListChangedUsersRequest.SerializeToString,
+                response_deserializer=shop_dot_users_dot_v1_dot_directory__pb2.ListChangedUsersResponse.FromString,
+                _registered_method=True)
 
 
 class DirectoryServiceServicer:
@@ -54,6 +59,15 @@ class DirectoryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListChangedUsers(self, request, context):
+        """Answers whose access tokens may tell something that is no longer so: the
+        users who were changed, disabled or deleted since the oldest access token
+        that is still good was made.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DirectoryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -61,6 +75,11 @@ def add_DirectoryServiceServicer_to_server(servicer, server):
                     servicer.BatchGetContacts,
                     request_deserializer=shop_dot_users_dot_v1_dot_directory__pb2.BatchGetContactsRequest.FromString,
                     response_serializer=shop_dot_users_dot_v1_dot_directory__pb2.BatchGetContactsResponse.SerializeToString,
+            ),
+            'ListChangedUsers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListChangedUsers,
+                    request_deserializer=shop_dot_users_dot_v1_dot_directory__pb2.ListChangedUsersRequest.FromString,
+                    response_serializer=shop_dot_users_dot_v1_dot_directory__pb2.ListChangedUsersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -91,6 +110,33 @@ class DirectoryService:
             '/shop.users.v1.DirectoryService/BatchGetContacts',
             shop_dot_users_dot_v1_dot_directory__pb2.BatchGetContactsRequest.SerializeToString,
             shop_dot_users_dot_v1_dot_directory__pb2.BatchGetContactsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListChangedUsers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shop.users.v1.DirectoryService/ListChangedUsers',
+            shop_dot_users_dot_v1_dot_directory__pb2.ListChangedUsersRequest.SerializeToString,
+            shop_dot_users_dot_v1_dot_directory__pb2.ListChangedUsersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -20,6 +20,11 @@ class DirectoryServiceStub:
     """Answers the users with these ids, each once and in no particular order. Those
     who do not exist, were deleted or are disabled are left out.
     """
+    ListChangedUsers: _aio.UnaryUnaryMultiCallable[_directory_pb2.ListChangedUsersRequest, _directory_pb2.ListChangedUsersResponse]
+    """Answers whose access tokens may tell something that is no longer so: the
+    users who were changed, disabled or deleted since the oldest access token
+    that is still good was made.
+    """
 
 class DirectoryServiceServicer(metaclass=_abc_1.ABCMeta):
     """Tells services about users."""
@@ -32,6 +37,17 @@ class DirectoryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_directory_pb2.BatchGetContactsResponse]:
         """Answers the users with these ids, each once and in no particular order. Those
         who do not exist, were deleted or are disabled are left out.
+        """
+
+    @_abc_1.abstractmethod
+    def ListChangedUsers(
+        self,
+        request: _directory_pb2.ListChangedUsersRequest,
+        context: _aio.ServicerContext[_directory_pb2.ListChangedUsersRequest, _abc.Awaitable[_directory_pb2.ListChangedUsersResponse]],
+    ) -> _abc.Awaitable[_directory_pb2.ListChangedUsersResponse]:
+        """Answers whose access tokens may tell something that is no longer so: the
+        users who were changed, disabled or deleted since the oldest access token
+        that is still good was made.
         """
 
 def add_DirectoryServiceServicer_to_server(servicer: DirectoryServiceServicer, server: _aio.Server) -> None: ...
