@@ -19,6 +19,7 @@ from services.catalog.stock_rules import Line, Move, Reservation
 from services.catalog.tables import reservation_lines, reservations
 from services.kit import errors
 from services.kit.db import Connection, Row, Statement, Transaction
+from services.kit.statements import rows
 from shop.catalog.v1 import catalog_pb2, stock_pb2
 
 # A batch of the sweeper: small, so that no call waits long for stock that it frees.
@@ -69,43 +70,51 @@ _REMEMBER_RELEASED = Statement(
 
 
 def _hold() -> sa.Select[Any]:
-    """Claim the order's id, then lock and move the stock, and write the lines.
+    """Lock the stock, and if there is enough of everything, claim the order's id, and hold it.
 
-    When another call has claimed the id, this waits for its end, does nothing and has no rows.
+    It is one transaction by itself: all is written, or nothing. The rows tell of each variant
+    whether there was enough, and of the reservation that was made: when there was enough and none
+    was made, the order has one, of another call whose end was waited for.
     """
+    locked = stock_store.lock(stock_store.MOVES)
+    enough = (
+        sa.select(sa.func.count())
+        .select_from(locked)
+        .where(stock_store.suffices(locked))
+        .scalar_subquery()
+    )
+    wanted = sa.select(sa.func.count()).select_from(stock_store.MOVES).scalar_subquery()
     claimed = (
         insert(reservations)
-        .values(
-            order_id=sa.bindparam("order_id"),
-            state=stock_rules.ACTIVE,
-            expire_time=sa.func.now() + sa.bindparam("ttl", type_=sa.Interval),
+        .from_select(
+            ["order_id", "state", "expire_time"],
+            sa.select(
+                sa.bindparam("order_id", type_=sa.Uuid),
+                _active,
+                sa.func.now() + sa.bindparam("ttl", type_=sa.Interval),
+            ).where(enough == wanted),
         )
         .on_conflict_do_nothing()
         .returning(reservations)
         .cte("claimed")
     )
-    locked = stock_store.lock(stock_store.MOVES, only_if=claimed)
-    moved = stock_store.move(locked)
-    lines = stock_store.rows(
+    moved = stock_store.move(locked, only_if=claimed)
+    lines = rows(
         "line",
         line=sa.SmallInteger(),
         variant_id=sa.Uuid(),
         quantity=sa.Integer(),
         snapshot=sa.LargeBinary(),
     )
-    written = (
-        insert(reservation_lines)
-        .from_select(
-            ["order_id", "line", "variant_id", "quantity", "snapshot"],
-            sa.select(
-                claimed.c.order_id,
-                lines.c.line,
-                lines.c.variant_id,
-                lines.c.quantity,
-                lines.c.snapshot,
-            ).join_from(claimed, lines, sa.true()),
-        )
-        .cte("written")
+    written = insert(reservation_lines).from_select(
+        ["order_id", "line", "variant_id", "quantity", "snapshot"],
+        sa.select(
+            claimed.c.order_id,
+            lines.c.line,
+            lines.c.variant_id,
+            lines.c.quantity,
+            lines.c.snapshot,
+        ).join_from(claimed, lines, sa.true()),
     )
     return (
         sa.select(
@@ -114,14 +123,10 @@ def _hold() -> sa.Select[Any]:
             locked.c.variant_id,
             locked.c.on_hand,
             locked.c.reserved,
-            moved.c.variant_id.is_not(None).label("moved"),
+            stock_store.suffices(locked).label("moved"),
         )
-        .select_from(
-            claimed.outerjoin(locked, sa.true()).outerjoin(
-                moved, moved.c.variant_id == locked.c.variant_id
-            )
-        )
-        .add_cte(written)
+        .select_from(locked.outerjoin(claimed, sa.true()))
+        .add_cte(moved, written.cte("written"))
     )
 
 
@@ -215,17 +220,19 @@ async def lock(tx: Connection, order_id: UUID) -> Reservation:
 
 
 async def hold(
-    tx: Transaction, order_id: UUID, lines: Sequence[Line], ttl: timedelta
+    connection: Connection,
+    order_id: UUID,
+    lines: Sequence[Line],
+    moves: Sequence[Move],
+    ttl: timedelta,
 ) -> tuple[Reservation | None, list[Row]]:
     """Reserve stock for lines, and what the stock was before: see `stock_rules.check_held`.
 
-    The reservation is None when another call has just made the order's.
+    The reservation is None when there was not enough, and when the order has one already.
     """
-    moves = [Move(id, 0, pieces) for id, pieces in stock_rules.demand(lines).items()]
-    tx.changed(*(move.variant_id for move in moves))
     with stock_store.checked():
         found = await _HOLD.all(
-            tx,
+            connection,
             order_id=order_id,
             ttl=ttl,
             line_line=list(range(len(lines))),
@@ -234,8 +241,8 @@ async def hold(
             line_snapshot=[line.snapshot for line in lines],
             **stock_store.move_arguments(moves),
         )
-    if not found:
-        return None, []
+    if not found or found[0]["create_time"] is None:
+        return None, found
     first = found[0]
     made = Reservation(
         order_id, stock_rules.ACTIVE, first["create_time"], first["expire_time"], tuple(lines)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from prometheus_client import Counter
@@ -16,9 +17,10 @@ from services.catalog import (
     stock_store,
     store,
 )
-from services.catalog.stock_rules import Line, Reservation
-from services.kit import call, pages
-from services.kit.db import Database, Row, Transaction
+from services.catalog.stock_rules import Line, Move, Reservation
+from services.kit import call, errors, pages
+from services.kit.batches import Batch
+from services.kit.db import Database, Row
 from services.kit.errors import ServiceError
 from shop.catalog.v1 import catalog_pb2, catalog_pb2_grpc, stock_pb2, stock_pb2_grpc
 from shop.errors.v1 import reason_pb2
@@ -33,6 +35,14 @@ SHORT = Counter(
 for _seen in ("offered", "held"):
     SHORT.labels(_seen)
 AFTER_ALL = 2**63 - 1
+VARIANT, PRODUCT = "variant", "product"
+
+
+class Wanted(NamedTuple):
+    """What an offer is asked for by: a variant, or the product whose default one is meant."""
+
+    kind: str
+    id: UUID
 
 
 class Stock(catalog_pb2_grpc.CatalogServiceServicer):
@@ -81,14 +91,14 @@ class StockService(stock_pb2_grpc.StockServiceServicer):
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        self._offers: Batch[Wanted, Row] = Batch(self._fetch_offers)
 
     async def ReserveStock(
         self, request: stock_pb2.ReserveStockRequest, context: Any
     ) -> stock_pb2.Reservation:
-        async with self._db.transaction() as tx:
-            reservation = await _reserve(tx, request)
-            stock_rules.check_repeated(reservation, request.lines)
-            return tx.reply(stock_messages.reservation(reservation))
+        reservation = await self._reserve(request)
+        stock_rules.check_repeated(reservation, request.lines)
+        return stock_messages.reservation(reservation)
 
     async def CommitReservation(
         self, request: stock_pb2.CommitReservationRequest, context: Any
@@ -121,50 +131,84 @@ class StockService(stock_pb2_grpc.StockServiceServicer):
     async def BatchGetVariants(
         self, request: stock_pb2.BatchGetVariantsRequest, context: Any
     ) -> stock_pb2.BatchGetVariantsResponse:
+        offers = await self._offers.get_all(
+            [
+                *(Wanted(VARIANT, UUID(id)) for id in request.variant_ids),
+                *(Wanted(PRODUCT, UUID(id)) for id in request.product_ids),
+            ]
+        )
+        found = {offer["id"]: offer for offer in offers.values()}
+        return stock_pb2.BatchGetVariantsResponse(
+            variants=[stock_messages.snapshot(offer) for offer in found.values()]
+        )
+
+    async def _fetch_offers(self, wanted: Sequence[Wanted]) -> dict[Wanted, Row]:
         async with self._db.connection() as connection:
             offers = await stock_store.offers(
                 connection,
-                [UUID(id) for id in request.variant_ids],
-                [UUID(id) for id in request.product_ids],
+                [id for kind, id in wanted if kind == VARIANT],
+                [id for kind, id in wanted if kind == PRODUCT],
             )
-        return stock_pb2.BatchGetVariantsResponse(
-            variants=[stock_messages.snapshot(offer) for offer in offers]
-        )
+        by_variant = {Wanted(VARIANT, offer["id"]): offer for offer in offers}
+        by_product = {
+            Wanted(PRODUCT, offer["product_id"]): offer
+            for offer in offers
+            if offer["id"] == offer["default_variant_id"]
+        }
+        return by_variant | by_product
 
+    async def _reserve(self, request: stock_pb2.ReserveStockRequest) -> Reservation:
+        """Make the order's reservation, or find the one that this or another call has made before.
 
-async def _reserve(tx: Transaction, request: stock_pb2.ReserveStockRequest) -> Reservation:
-    """Make the order's reservation, or find the one that this or another call has made before."""
-    order_id = UUID(request.order_id)
-    offers = await stock_store.offers(
-        tx,
-        [UUID(line.variant_id) for line in request.lines if line.variant_id],
-        [UUID(line.product_id) for line in request.lines if line.product_id],
-    )
-    try:
-        lines = _offered(request, offers)
-    except ServiceError as error:
-        # What is reserved already may be all there was, or no longer for sale.
-        before = await reservation_store.find(tx, order_id)
-        if before is None:
-            if error.reason == reason_pb2.REASON_OUT_OF_STOCK:
+        What is offered is read first, by itself: what it costs then is what is reserved, and what
+        is sold out is refused without a row being locked.
+        """
+        order_id = UUID(request.order_id)
+        try:
+            lines = await self._offered(request)
+        except ServiceError as refusal:
+            if refusal.reason == reason_pb2.REASON_OUT_OF_STOCK:
                 SHORT.labels("offered").inc()
-            raise
-        return before
-    ttl = request.ttl.ToTimedelta() if request.HasField("ttl") else DEFAULT_TTL
-    reservation, found = await reservation_store.hold(tx, order_id, lines, ttl)
-    if reservation is None:
-        return await reservation_store.get(tx, order_id)
-    with SHORT.labels("held").count_exceptions(ServiceError):
-        stock_rules.check_held(lines, found)
-    return reservation
+            return await self._made_before(order_id, refusal)
+        moves = [Move(id, 0, pieces) for id, pieces in stock_rules.demand(lines).items()]
+        ttl = request.ttl.ToTimedelta() if request.HasField("ttl") else DEFAULT_TTL
+        async with self._db.statement([move.variant_id for move in moves]) as connection:
+            reservation, found = await reservation_store.hold(
+                connection, order_id, lines, moves, ttl
+            )
+        if reservation is not None:
+            return reservation
+        try:
+            stock_rules.check_held(lines, found)
+        except ServiceError as refusal:
+            SHORT.labels("held").inc()
+            return await self._made_before(order_id, refusal)
+        return await self._made_before(order_id, errors.not_found("reservation", order_id))
 
+    async def _made_before(self, order_id: UUID, refusal: ServiceError) -> Reservation:
+        """The order's reservation, or `refusal` when it has none.
 
-def _offered(request: stock_pb2.ReserveStockRequest, offers: list[Row]) -> list[Line]:
-    """The lines of a request as they are offered. Raises what ReserveStock refuses."""
-    chosen = stock_rules.choose(request.lines, offers)
-    lines = [
-        Line(offer["id"], line.quantity, stock_messages.snapshot(offer).SerializeToString())
-        for line, offer in zip(request.lines, chosen, strict=True)
-    ]
-    stock_rules.check_offered(lines, offers)
-    return lines
+        What is reserved already may be all there was, or no longer for sale.
+        """
+        async with self._db.connection() as connection:
+            reservation = await reservation_store.find(connection, order_id)
+        if reservation is None:
+            raise refusal
+        return reservation
+
+    async def _offered(self, request: stock_pb2.ReserveStockRequest) -> list[Line]:
+        """The lines of a request as they are offered. Raises what ReserveStock refuses."""
+        wanted = [
+            Wanted(VARIANT, UUID(line.variant_id))
+            if line.variant_id
+            else Wanted(PRODUCT, UUID(line.product_id))
+            for line in request.lines
+        ]
+        offers = (await self._offers.get_all(wanted)).values()
+        chosen = stock_rules.choose(request.lines, offers)
+        lines = [
+            Line(offer["id"], line.quantity, stock_messages.snapshot(offer).SerializeToString())
+            for line, offer in zip(request.lines, chosen, strict=True)
+        ]
+        stock_rules.check_offered(lines, offers)
+        return lines

@@ -14,7 +14,7 @@ from uuid import UUID
 import asyncpg
 import sqlalchemy as sa
 from grpc import StatusCode
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.dialects.postgresql import insert
 
 from services.catalog import stock_rules
 from services.catalog.stock_rules import Move
@@ -22,7 +22,7 @@ from services.catalog.tables import products, stock, stock_movements, variants
 from services.kit import errors, logs
 from services.kit.db import Connection, Row, Statement, Transaction
 from services.kit.ids import uuid7
-from services.kit.statements import Fields
+from services.kit.statements import Fields, rows
 from shop.catalog.v1 import catalog_pb2
 from shop.errors.v1 import reason_pb2
 
@@ -50,20 +50,6 @@ def checked() -> Iterator[None]:
 # --- Building blocks ----------------------------------------------------------------------------
 
 
-def rows(name: str, **types: sa.types.TypeEngine[Any]) -> Any:
-    """A table made of parameters: for each column an array named `<name>_<column>`.
-
-    The arrays stand in subqueries. Without, Postgres would see their lengths when it plans, and
-    plan each call anew for the length it has, which takes longer than to run it.
-    """
-    arrays = (
-        sa.select(sa.bindparam(f"{name}_{column}", type_=ARRAY(of))).scalar_subquery()
-        for column, of in types.items()
-    )
-    columns = (sa.column(column, of) for column, of in types.items())
-    return sa.func.unnest(*arrays).table_valued(*columns, name=name).render_derived()
-
-
 MOVES = rows(
     "move", id=sa.Uuid(), variant_id=sa.Uuid(), on_hand=sa.Integer(), reserved=sa.Integer()
 )
@@ -79,44 +65,45 @@ def move_arguments(moves: Collection[Move]) -> dict[str, list[Any]]:
     }
 
 
-def lock(wanted: Any, *, only_if: Any = None) -> sa.CTE:
-    """The stock that `wanted` names, locked in the order of ids, beside the changes wanted of it.
-
-    `only_if` is a table: when it is empty, nothing is locked.
-    """
-    source = wanted.join(stock, stock.c.variant_id == wanted.c.variant_id)
-    if only_if is not None:
-        source = source.join(only_if, sa.true())
+def lock(wanted: Any) -> sa.CTE:
+    """The stock that `wanted` names, locked in order of ids, and the changes wanted of it."""
     return (
         sa.select(
             stock,
             wanted.c.on_hand.label("on_hand_change"),
             wanted.c.reserved.label("reserved_change"),
         )
-        .select_from(source)
+        .join_from(wanted, stock, stock.c.variant_id == wanted.c.variant_id)
         .order_by(stock.c.variant_id)
         .with_for_update(of=stock)
         .cte("locked")
     )
 
 
-def move(locked: sa.CTE) -> sa.CTE:
-    """Move the locked stock, except where that would leave less than nothing to sell.
-
-    All is reckoned from what the lock found. The UPDATE by itself sees the rows as they were when
-    the statement began: it would refuse, or fail the CHECKs, where a call that was waited for has
-    just given pieces free.
-    """
+def suffices(locked: sa.CTE) -> sa.ColumnElement[bool]:
+    """Whether no less than nothing would be left to sell of locked stock."""
     left = (
         sa.cast(locked.c.on_hand, sa.BigInteger)
         + locked.c.on_hand_change
         - locked.c.reserved
         - locked.c.reserved_change
     )
-    least = sa.case((locked.c.allow_backorder, -stock_rules.MOST), else_=0)
+    return left >= sa.case((locked.c.allow_backorder, -stock_rules.MOST), else_=0)
+
+
+def move(locked: sa.CTE, *, only_if: Any = None) -> sa.CTE:
+    """Move the locked stock, except where that would leave less than nothing to sell.
+
+    All is reckoned from what the lock found. The UPDATE by itself sees the rows as they were when
+    the statement began: it would refuse, or fail the CHECKs, where a call that was waited for has
+    just given pieces free. `only_if` is a table: when it is empty, nothing is moved.
+    """
+    conditions = [stock.c.variant_id == locked.c.variant_id, suffices(locked)]
+    if only_if is not None:
+        conditions.append(sa.exists(sa.select(only_if)))
     return (
         sa.update(stock)
-        .where(stock.c.variant_id == locked.c.variant_id, left >= least)
+        .where(*conditions)
         .values(
             on_hand=locked.c.on_hand + locked.c.on_hand_change,
             reserved=locked.c.reserved + locked.c.reserved_change,

@@ -205,13 +205,18 @@ class Database:
             raise _away(error) from error
 
     @asynccontextmanager
-    async def statement(self) -> AsyncIterator[Any]:
+    async def statement(self, changes: Collection[UUID] = ()) -> AsyncIterator[Any]:
         """A connection for a write of one statement, which is a transaction by itself.
 
-        It has no part in the call's idempotency key.
+        It has no part in the call's idempotency key. `changes` is what `Transaction.changed` takes.
         """
-        async with self.connection() as connection:
-            yield connection
+        try:
+            async with self.connection() as connection:
+                yield connection
+        finally:
+            # Also when it failed: a commit may have come through, and its answer not.
+            if changes:
+                self._when_changed(changes)
         current = call.current_or_none()
         if current is not None:
             current.committed = True

@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 import asyncpg
+import sqlalchemy as sa
 from sqlalchemy import JSON, ClauseElement, ColumnElement, func, literal_column
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 
 Row = asyncpg.Record
@@ -32,6 +34,20 @@ def json_object(columns: Mapping[str, ColumnElement[Any]]) -> ColumnElement[Any]
     for name, column in columns.items():
         parts += [literal_column(f"'{name}'"), column]
     return func.json_build_object(*parts, type_=JSON)
+
+
+def rows(name: str, **types: sa.types.TypeEngine[Any]) -> Any:
+    """A table made of parameters: for each column an array named `<name>_<column>`.
+
+    The arrays stand in subqueries. Without, Postgres would see their lengths when it plans, and
+    plan each call anew for the length it has, which takes longer than to run it.
+    """
+    arrays = (
+        sa.select(sa.bindparam(f"{name}_{column}", type_=ARRAY(of))).scalar_subquery()
+        for column, of in types.items()
+    )
+    columns = (sa.column(column, of) for column, of in types.items())
+    return sa.func.unnest(*arrays).table_valued(*columns, name=name).render_derived()
 
 
 class Fields(Protocol):

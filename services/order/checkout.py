@@ -26,7 +26,8 @@ from services.kit.call import Claim
 from services.kit.db import Connection, Database, Row, Transaction
 from services.kit.errors import ServiceError
 from services.kit.money import to_minor
-from services.order import erasure_store, follow_ups, rules, store, totals
+from services.kit.statements import Fields
+from services.order import erasure_store, follow_ups, rate_store, rules, store, totals
 from services.order.basket import Basket
 from services.order.faults import Faults, Point
 from services.order.store import Event
@@ -71,7 +72,7 @@ class Checkout:
         self._payment_time = payment_time
         self._faults = faults
 
-    async def create(self, request: order_pb2.CreateOrderRequest) -> Row:
+    async def create(self, request: order_pb2.CreateOrderRequest) -> Fields:
         """The order that a request makes, or has made before. Raises what CreateOrder may."""
         claim = call.current().claim
         for _ in range(ATTEMPTS):
@@ -151,7 +152,7 @@ class Checkout:
         request = stock_pb2.ReleaseReservationRequest(order_id=str(order["id"]), restock=True)
         await self._ask(self._stock.ReleaseReservation, request)
 
-    async def finish(self, order: Row) -> Row:
+    async def finish(self, order: Row) -> Fields:
         """Bring a PENDING order to its end, and answer it as it is then, with its lines.
 
         Raises what CreateOrder may; then the order is no more. While another service is away it
@@ -202,8 +203,25 @@ class Checkout:
             await asyncio.sleep(random.uniform(0, 0.05 * 2**attempt))  # noqa: S311 - jitter
         return await method(request)
 
-    async def _place(self, order: Row, reservation: stock_pb2.Reservation) -> Row:
+    async def _place_at_once(self, order: Row, reservation: stock_pb2.Reservation) -> Fields | None:
+        """Price the order by its reservation, in one statement, if this call has just written it.
+
+        None when there is more to it.
+        """
+        if "shipping_rates" not in order:
+            return None
+        lines, currency = _lines(reservation)
+        changes = _priced(order, reservation, lines, rate_store.within(order, currency), currency)
+        if changes["total"] == 0:
+            return None
+        async with self._db.statement() as connection:
+            return await store.place_unchanged(connection, order, changes, _SYSTEM, lines)
+
+    async def _place(self, order: Row, reservation: stock_pb2.Reservation) -> Fields:
         """Price the order by its reservation, unless another call has done so."""
+        placed = await self._place_at_once(order, reservation)
+        if placed is not None:
+            return placed
         lines, currency = _lines(reservation)
         async with self._db.transaction(keyed=False) as tx:
             locked = await store.lock_to_place(tx, order["id"], currency)
@@ -211,20 +229,9 @@ class Checkout:
                 raise _conflict()
             if locked["status"] != rules.PENDING:
                 return await store.get(tx, order["id"])
-            sums = totals.totals(
-                [(line["unit_price"], line["quantity"]) for line in lines],
-                locked,
-                order["shipping_address"]["region_code"],
-            )
-            rules.check_expected(order, sums.total, currency)
-            expire_time = reservation.expire_time.ToDatetime(order["create_time"].tzinfo) - GRACE
-            changes = sums._asdict() | {
-                "status": rules.AWAITING_PAYMENT,
-                "currency": currency,
-                "expire_time": expire_time,
-            }
+            changes = _priced(order, reservation, lines, locked, currency)
             placed = await store.place(tx, locked, changes, _SYSTEM, lines)
-            if sums.total == 0:
+            if changes["total"] == 0:
                 placed = await follow_ups.pay(tx, placed, None)
             if locked["user_is_erased"]:  # while the order was being made
                 await erasure_store.erase(tx, locked["user_id"])
@@ -276,6 +283,28 @@ def _lines(reservation: stock_pb2.Reservation) -> tuple[list[dict[str, Any]], st
         )
     rules.check_pieces(pieces)
     return lines, reservation.lines[0].variant.price.currency_code
+
+
+def _priced(
+    order: Row,
+    reservation: stock_pb2.Reservation,
+    lines: list[dict[str, Any]],
+    rates: Fields,
+    currency: str,
+) -> dict[str, Any]:
+    """What placing it changes of an order. Raises SHIPPING_UNAVAILABLE, TOTAL_CHANGED."""
+    sums = totals.totals(
+        [(line["unit_price"], line["quantity"]) for line in lines],
+        rates,
+        order["shipping_address"]["region_code"],
+    )
+    rules.check_expected(order, sums.total, currency)
+    expire_time = reservation.expire_time.ToDatetime(order["create_time"].tzinfo) - GRACE
+    return sums._asdict() | {
+        "status": rules.AWAITING_PAYMENT,
+        "currency": currency,
+        "expire_time": expire_time,
+    }
 
 
 def _conflict() -> ServiceError:

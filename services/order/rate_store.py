@@ -8,9 +8,11 @@ from uuid import UUID
 
 import asyncpg
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from services.kit import errors
 from services.kit.db import Connection, Row, Statement
+from services.kit.statements import Fields
 from services.order.tables import shipping_rates, tax_rates
 from shop.errors.v1 import reason_pb2
 
@@ -128,6 +130,36 @@ _RATES = Statement(add_rates(sa.select(_one.c.one), region=sa.bindparam("region"
 async def rates(connection: Connection, region_code: str, currency: str) -> Row:
     """What `totals.totals` calculates with, for a country and a currency."""
     return await _RATES.one(connection, region=region_code, of_currency=currency)
+
+
+def of_region(region: sa.ColumnElement[str]) -> list[sa.ColumnElement[Any]]:
+    """All rates for a country, as columns of a statement that does not know the currency yet.
+
+    `within` makes of them what `totals.totals` calculates with.
+    """
+
+    def listed(table: sa.Table, *names: str) -> sa.ColumnElement[Any]:
+        rate = sa.func.jsonb_build_array(*(table.c[name] for name in names))
+        # The country's own come last, and win.
+        return (
+            sa.select(sa.func.jsonb_agg(aggregate_order_by(rate, table.c.region_code)))
+            .where(sa.or_(table.c.region_code == region, table.c.region_code == ""))
+            .scalar_subquery()
+            .label(table.name)
+        )
+
+    return [
+        listed(shipping_rates, "currency", "price", "free_over"),
+        listed(tax_rates, "rate_ppm", "included"),
+    ]
+
+
+def within(row: Fields, currency: str) -> Fields:
+    """What `totals.totals` calculates with, from a row with the columns of `of_region`."""
+    shipping = {rate[0]: rate[1:] for rate in row["shipping_rates"] or ()}
+    price, free_over = shipping.get(currency, (None, None))
+    rate_ppm, included = row["tax_rates"][-1] if row["tax_rates"] else (None, None)
+    return {"price": price, "free_over": free_over, "rate_ppm": rate_ppm, "included": included}
 
 
 def _taken() -> errors.ServiceError:

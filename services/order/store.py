@@ -6,14 +6,14 @@ transaction holds two orders, and none waits for another service.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB, aggregate_order_by, insert
+from sqlalchemy.dialects.postgresql import JSONB, aggregate_order_by, insert
 
-from services.kit import errors
+from services.kit import errors, statements
 from services.kit.db import Connection, Row, Statement, Transaction
 from services.kit.ids import uuid7
 from services.order import rate_store, tallies
@@ -101,18 +101,21 @@ def _insert() -> sa.Select[Any]:
             sa.literal_column("''"),
         ),
     )
-    return sa.select(made).add_cte(first.cte("first"))
+    region = made.c.shipping_address["region_code"].as_string()
+    return sa.select(made, *rate_store.of_region(region)).add_cte(first.cte("first"))
 
 
-def _write(*, lines: sa.CTE | None = None) -> sa.Select[Any]:
-    """Write an order and the event that tells of it, and wake those who watch it.
+def _write(
+    *conditions: sa.ColumnElement[bool], lines: Callable[[sa.CTE], sa.CTE] | None = None
+) -> tuple[sa.CTE, sa.CTE, sa.CTE | None]:
+    """Write an order, if it meets the conditions, and the event that tells of it.
 
-    `lines` are those that the statement itself inserts.
+    `lines` inserts the lines of what is written.
     """
     demand = sa.case((_new("status") == PENDING, orders.c.demand), else_=None)
     written = (
         sa.update(orders)
-        .where(orders.c.id == _ID)
+        .where(orders.c.id == _ID, *conditions)
         .values(
             {name: _new(name) for name in _WRITABLE}
             | {
@@ -139,13 +142,19 @@ def _write(*, lines: sa.CTE | None = None) -> sa.Select[Any]:
             written.c.update_time,
         ),
     )
+    return written, event.cte("event"), None if lines is None else lines(written)
+
+
+def _write_and_tell(lines: Callable[[sa.CTE], sa.CTE] | None = None) -> sa.Select[Any]:
+    """The same, waking those who watch the order."""
+    written, event, inserted = _write(lines=lines)
+    rows = with_lines(written) if inserted is None else with_lines(written, inserted)
     told = sa.func.pg_notify(CHANNEL, sa.cast(written.c.id, sa.Text))
-    rows = with_lines(written) if lines is None else with_lines(written, lines)
-    return rows.add_columns(told).add_cte(event.cte("event"))
+    return rows.add_columns(told).add_cte(event)
 
 
 _INSERT = Statement(_insert())
-_WRITE = Statement(_write())
+_WRITE = Statement(_write_and_tell())
 _GET = Statement(with_lines(orders).where(orders.c.id == _ID))
 _IS_ERASED = sa.exists().where(erased_users.c.user_id == orders.c.user_id)
 _locked = (
@@ -187,23 +196,36 @@ _LINE_TYPES: dict[str, sa.types.TypeEngine[Any]] = {
     "quantity": sa.Integer(),
     "unit_price": sa.BigInteger(),
 }
-_lines = (
-    sa.func.unnest(
-        *(sa.bindparam(f"line_{name}", type_=ARRAY(of)) for name, of in _LINE_TYPES.items())
-    )
-    .table_valued(*(sa.column(name, of) for name, of in _LINE_TYPES.items()), name="new_lines")
-    .render_derived()
-)
-_PLACE = Statement(
-    _write(
-        lines=sa.insert(order_lines)
+_lines = statements.rows("line", **_LINE_TYPES)
+
+
+def _insert_lines(written: sa.CTE) -> sa.CTE:
+    new = (_lines.c[name] for name in _LINE_TYPES)
+    return (
+        sa.insert(order_lines)
         .from_select(
-            ["order_id", *_LINE_TYPES], sa.select(_ID, *(_lines.c[name] for name in _LINE_TYPES))
+            ["order_id", *_LINE_TYPES],
+            sa.select(written.c.id, *new).join_from(written, _lines, sa.true()),
         )
         .returning(order_lines)
         .cte("inserted")
     )
-)
+
+
+def _place_unchanged() -> sa.Select[Any]:
+    """Place an order that is as it was made.
+
+    Nobody is woken: hardly anybody can know it yet, and would hear of it with the next heartbeat.
+    """
+    is_unchanged = orders.c.version == sa.bindparam("of_version", type_=sa.Integer)
+    written, *others = _write(is_unchanged, ~_IS_ERASED, lines=_insert_lines)
+    return sa.select(written.c.version, written.c.last_sequence, written.c.update_time).add_cte(
+        *(each for each in others if each is not None)
+    )
+
+
+_PLACE = Statement(_write_and_tell(_insert_lines))
+_PLACE_UNCHANGED = Statement(_place_unchanged())
 
 
 class Event(NamedTuple):
@@ -215,7 +237,7 @@ class Event(NamedTuple):
 
 
 async def insert_order(tx: Connection, values: Mapping[str, Any]) -> Row | None:
-    """Add a PENDING order with its first event.
+    """Add a PENDING order with its first event; with what `rate_store.within` needs.
 
     None when its number is taken, or when there is one of the same idempotency key or cart: a call
     that is just making that is waited for.
@@ -285,13 +307,46 @@ async def place(
     lines: Sequence[Mapping[str, Any]],
 ) -> Row:
     """The same, and add the order's lines, in this order."""
+    after = await _PLACE.one(tx, **_line_arguments(lines), **_written(row, changes, event))
+    tallies.moved(tx, after)
+    return after
+
+
+async def place_unchanged(
+    connection: Connection,
+    row: Row,
+    changes: Mapping[str, Any],
+    event: Event,
+    lines: Sequence[Mapping[str, Any]],
+) -> dict[str, Any] | None:
+    """The same in one statement, of an order that `insert_order` has made and nobody has locked.
+
+    None, and nothing is written, when it is no longer as it was then, or its user was erased.
+    """
+    after = await _PLACE_UNCHANGED.first(
+        connection,
+        of_version=row["version"],
+        **_line_arguments(lines),
+        **_written(row, changes, event),
+    )
+    if after is None:
+        return None
+    shown = [{name: _shown(value) for name, value in line.items()} for line in lines]
+    placed = {**row, **changes, **after, "demand": None, "lines": shown}
+    tallies.count(placed)
+    return placed
+
+
+def _shown(value: Any) -> Any:
+    """A part of a line as `with_lines` has it."""
+    return str(value) if isinstance(value, UUID) else value
+
+
+def _line_arguments(lines: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     columns = {
         f"line_{name}": [line[name] for line in lines] for name in _LINE_TYPES if name != "line"
     }
-    numbers = list(range(len(lines)))
-    after = await _PLACE.one(tx, line_line=numbers, **columns, **_written(row, changes, event))
-    tallies.moved(tx, after)
-    return after
+    return {"line_line": list(range(len(lines))), **columns}
 
 
 def _written(row: Row, changes: Mapping[str, Any], event: Event) -> dict[str, Any]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from prometheus_client import Counter
 
 from services.kit.db import Row, Transaction
+from services.kit.statements import Fields
 from shop.order.v1.order_pb2 import Order
 
 ORDERS = Counter("shop_orders_total", "Orders that came into a status.", ["status"])
@@ -19,12 +22,12 @@ for _status in Order.Status.keys():  # noqa: SIM118 - no mapping
 
 def moved(tx: Transaction, order: Row) -> None:
     """Count an order's new status, once it is committed."""
+    tx.when_committed(partial(count, order))
+
+
+def count(order: Fields) -> None:
+    """Count the status that an order has come into."""
     status = Order.Status.Name(order["status"])
-    currency, total = order["currency"], order["total"]
-
-    def count() -> None:
-        ORDERS.labels(status).inc()
-        if currency is not None:
-            MONEY.labels(status, currency).inc(total)
-
-    tx.when_committed(count)
+    ORDERS.labels(status).inc()
+    if order["currency"] is not None:
+        MONEY.labels(status, order["currency"]).inc(order["total"])

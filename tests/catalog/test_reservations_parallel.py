@@ -231,9 +231,12 @@ async def test_who_has_waited_for_the_lock_decides_by_what_is_there_then(
 
     async def hold() -> bool:
         line = stock_rules.Line(UUID(variant.id), 1, b"")
-        async with served.database.transaction() as tx:
-            _, (found,) = await reservation_store.hold(tx, UUID(waiting), [line], SECOND)
-            return bool(found["moved"])
+        move = stock_rules.Move(line.variant_id, 0, 1)
+        async with served.database.statement() as connection:
+            made, (found,) = await reservation_store.hold(
+                connection, UUID(waiting), [line], [move], SECOND
+            )
+            return made is not None and bool(found["moved"])
 
     async with owner_connection.transaction():
         await owner_connection.execute("SELECT FROM catalog.stock FOR UPDATE")
