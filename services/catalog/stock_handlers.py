@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
 from prometheus_client import Counter
@@ -17,11 +17,13 @@ from services.catalog import (
     stock_store,
     store,
 )
-from services.catalog.stock_rules import Line, Move, Reservation
+from services.catalog.reservation_store import Wish
+from services.catalog.stock_rules import Line, Reservation
 from services.kit import call, errors, pages
 from services.kit.batches import Batch
 from services.kit.db import Database, Row
 from services.kit.errors import ServiceError
+from services.kit.together import Together
 from shop.catalog.v1 import catalog_pb2, catalog_pb2_grpc, stock_pb2, stock_pb2_grpc
 from shop.errors.v1 import reason_pb2
 
@@ -36,6 +38,10 @@ for _seen in ("offered", "held"):
     SHORT.labels(_seen)
 AFTER_ALL = 2**63 - 1
 VARIANT, PRODUCT = "variant", "product"
+
+
+# A reservation, if one was made, and otherwise what stock there was.
+Held: TypeAlias = tuple[Reservation | None, list[Row]]
 
 
 class Wanted(NamedTuple):
@@ -92,6 +98,7 @@ class StockService(stock_pb2_grpc.StockServiceServicer):
     def __init__(self, database: Database) -> None:
         self._db = database
         self._offers: Batch[Wanted, Row] = Batch(self._fetch_offers)
+        self._holds: Together[Wish, Held] = Together(self._hold)
 
     async def ReserveStock(
         self, request: stock_pb2.ReserveStockRequest, context: Any
@@ -170,12 +177,9 @@ class StockService(stock_pb2_grpc.StockServiceServicer):
             if refusal.reason == reason_pb2.REASON_OUT_OF_STOCK:
                 SHORT.labels("offered").inc()
             return await self._made_before(order_id, refusal)
-        moves = [Move(id, 0, pieces) for id, pieces in stock_rules.demand(lines).items()]
         ttl = request.ttl.ToTimedelta() if request.HasField("ttl") else DEFAULT_TTL
-        async with self._db.statement([move.variant_id for move in moves]) as connection:
-            reservation, found = await reservation_store.hold(
-                connection, order_id, lines, moves, ttl
-            )
+        wish = Wish(order_id, lines, stock_rules.demand(lines), ttl)
+        reservation, found = await self._holds.do(wish)
         if reservation is not None:
             return reservation
         try:
@@ -184,6 +188,24 @@ class StockService(stock_pb2_grpc.StockServiceServicer):
             SHORT.labels("held").inc()
             return await self._made_before(order_id, refusal)
         return await self._made_before(order_id, errors.not_found("reservation", order_id))
+
+    async def _hold(self, wishes: Sequence[Wish]) -> list[Held]:
+        """Reserve for each order, all by one statement if there is enough for all."""
+        changes = [id for wish in wishes for id in wish.pieces]
+        # Calls for the same order may wait together: the first of them has its wish.
+        first = {wish.order_id: wish for wish in reversed(wishes)}
+        made: dict[int, Reservation | None] = {}
+        async with self._db.statement(changes) as connection:
+            if len(first) > 1:
+                orders = list(first.values())
+                held = await reservation_store.hold_all(connection, orders)
+                made = {id(wish): each for wish, each in zip(orders, held, strict=True)}
+            return [
+                (reservation, [])
+                if (reservation := made.get(id(wish))) is not None
+                else await reservation_store.hold(connection, wish)
+                for wish in wishes
+            ]
 
     async def _made_before(self, order_id: UUID, refusal: ServiceError) -> Reservation:
         """The order's reservation, or `refusal` when it has none.

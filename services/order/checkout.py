@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -27,10 +28,11 @@ from services.kit.db import Connection, Database, Row, Transaction
 from services.kit.errors import ServiceError
 from services.kit.money import to_minor
 from services.kit.statements import Fields
-from services.order import erasure_store, follow_ups, rate_store, rules, store, totals
+from services.kit.together import Together
+from services.order import erasure_store, follow_ups, rate_store, rules, store, tallies, totals
 from services.order.basket import Basket
 from services.order.faults import Faults, Point
-from services.order.store import Event
+from services.order.store import Event, Priced
 from shop.catalog.v1 import stock_pb2, stock_pb2_grpc
 from shop.errors.v1 import reason_pb2
 from shop.order.v1 import order_pb2
@@ -71,6 +73,8 @@ class Checkout:
         self._stock = stock
         self._payment_time = payment_time
         self._faults = faults
+        self._inserts: Together[dict[str, Any], Row | None] = Together(self._insert)
+        self._placements: Together[Priced, dict[str, Any] | None] = Together(self._place_all)
 
     async def create(self, request: order_pb2.CreateOrderRequest) -> Fields:
         """The order that a request makes, or has made before. Raises what CreateOrder may."""
@@ -109,8 +113,7 @@ class Checkout:
 
         None when the draft has to be made anew: another order of the cart was in its way.
         """
-        async with self._db.statement() as connection:
-            order = await store.insert_order(connection, draft)
+        order = await self._inserts.do(draft)
         if order is not None:
             return order
         async with self._db.transaction(keyed=False) as tx:
@@ -123,6 +126,10 @@ class Checkout:
         else:
             await self._basket.clear(order["id"])
         return None
+
+    async def _insert(self, drafts: Sequence[dict[str, Any]]) -> list[Row | None]:
+        async with self._db.statement() as connection:
+            return await store.insert_orders(connection, drafts)
 
     async def _other(self, tx: Connection, draft: dict[str, Any]) -> Row | None:
         """The order in whose way `draft` is; None when it has just gone, or is of neither."""
@@ -214,8 +221,14 @@ class Checkout:
         changes = _priced(order, reservation, lines, rate_store.within(order, currency), currency)
         if changes["total"] == 0:
             return None
+        placed = await self._placements.do(Priced(order, changes, lines))
+        if placed is not None:
+            tallies.count(placed)
+        return placed
+
+    async def _place_all(self, orders: Sequence[Priced]) -> list[dict[str, Any] | None]:
         async with self._db.statement() as connection:
-            return await store.place_unchanged(connection, order, changes, _SYSTEM, lines)
+            return await store.place_unchanged(connection, orders)
 
     async def _place(self, order: Row, reservation: stock_pb2.Reservation) -> Fields:
         """Price the order by its reservation, unless another call has done so."""

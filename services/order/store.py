@@ -17,7 +17,7 @@ from services.kit import errors, statements
 from services.kit.db import Connection, Row, Statement, Transaction
 from services.kit.ids import uuid7
 from services.order import rate_store, tallies
-from services.order.rules import PENDING
+from services.order.rules import AWAITING_PAYMENT, PENDING
 from services.order.tables import erased_users, order_events, order_lines, orders
 from shop.order.v1.order_pb2 import OrderEvent
 
@@ -82,9 +82,13 @@ def _new(name: str) -> sa.BindParameter[Any]:
 
 
 def _insert() -> sa.Select[Any]:
+    new = statements.rows("new", **{name: orders.c[name].type for name in _NEW})
     made = (
         insert(orders)
-        .values({name: _new(name) for name in _NEW} | {"status": PENDING})
+        .from_select(
+            [*_NEW, "status"],
+            sa.select(*(new.c[name] for name in _NEW), sa.literal_column(str(int(PENDING)))),
+        )
         .on_conflict_do_nothing()
         .returning(orders)
         .cte("made")
@@ -105,17 +109,15 @@ def _insert() -> sa.Select[Any]:
     return sa.select(made, *rate_store.of_region(region)).add_cte(first.cte("first"))
 
 
-def _write(
-    *conditions: sa.ColumnElement[bool], lines: Callable[[sa.CTE], sa.CTE] | None = None
-) -> tuple[sa.CTE, sa.CTE, sa.CTE | None]:
-    """Write an order, if it meets the conditions, and the event that tells of it.
+def _write(insert_lines: Callable[[sa.CTE], sa.CTE] | None = None) -> sa.Select[Any]:
+    """Write an order and the event that tells of it, and wake those who watch it.
 
-    `lines` inserts the lines of what is written.
+    `insert_lines` inserts the lines of what is written.
     """
     demand = sa.case((_new("status") == PENDING, orders.c.demand), else_=None)
     written = (
         sa.update(orders)
-        .where(orders.c.id == _ID, *conditions)
+        .where(orders.c.id == _ID)
         .values(
             {name: _new(name) for name in _WRITABLE}
             | {
@@ -142,19 +144,14 @@ def _write(
             written.c.update_time,
         ),
     )
-    return written, event.cte("event"), None if lines is None else lines(written)
-
-
-def _write_and_tell(lines: Callable[[sa.CTE], sa.CTE] | None = None) -> sa.Select[Any]:
-    """The same, waking those who watch the order."""
-    written, event, inserted = _write(lines=lines)
-    rows = with_lines(written) if inserted is None else with_lines(written, inserted)
     told = sa.func.pg_notify(CHANNEL, sa.cast(written.c.id, sa.Text))
-    return rows.add_columns(told).add_cte(event)
+    lines = order_lines if insert_lines is None else insert_lines(written)
+    rows = with_lines(written, lines)
+    return rows.add_columns(told).add_cte(event.cte("event"))
 
 
 _INSERT = Statement(_insert())
-_WRITE = Statement(_write_and_tell())
+_WRITE = Statement(_write())
 _GET = Statement(with_lines(orders).where(orders.c.id == _ID))
 _IS_ERASED = sa.exists().where(erased_users.c.user_id == orders.c.user_id)
 _locked = (
@@ -196,35 +193,80 @@ _LINE_TYPES: dict[str, sa.types.TypeEngine[Any]] = {
     "quantity": sa.Integer(),
     "unit_price": sa.BigInteger(),
 }
-_lines = statements.rows("line", **_LINE_TYPES)
+_lines = statements.rows("line", order_id=sa.Uuid(), **_LINE_TYPES)
 
 
 def _insert_lines(written: sa.CTE) -> sa.CTE:
-    new = (_lines.c[name] for name in _LINE_TYPES)
+    names = ["order_id", *_LINE_TYPES]
     return (
         sa.insert(order_lines)
         .from_select(
-            ["order_id", *_LINE_TYPES],
-            sa.select(written.c.id, *new).join_from(written, _lines, sa.true()),
+            names,
+            sa.select(*(_lines.c[name] for name in names)).join_from(
+                _lines, written, written.c.id == _lines.c.order_id
+            ),
         )
         .returning(order_lines)
         .cte("inserted")
     )
 
 
+# What placing changes.
+_PRICED = (
+    "currency",
+    "subtotal",
+    "shipping_total",
+    "tax_total",
+    "tax_included",
+    "total",
+    "expire_time",
+)
+
+
 def _place_unchanged() -> sa.Select[Any]:
-    """Place an order that is as it was made.
+    """Place orders that are as they were made, with their lines and an event each.
 
-    Nobody is woken: hardly anybody can know it yet, and would hear of it with the next heartbeat.
+    Nobody is woken: hardly anybody can know them yet, and would hear of it with the next heartbeat.
     """
-    is_unchanged = orders.c.version == sa.bindparam("of_version", type_=sa.Integer)
-    written, *others = _write(is_unchanged, ~_IS_ERASED, lines=_insert_lines)
-    return sa.select(written.c.version, written.c.last_sequence, written.c.update_time).add_cte(
-        *(each for each in others if each is not None)
+    priced = statements.rows(
+        "priced",
+        id=sa.Uuid(),
+        version=sa.Integer(),
+        **{name: orders.c[name].type for name in _PRICED},
     )
+    written = (
+        sa.update(orders)
+        .where(orders.c.id == priced.c.id, orders.c.version == priced.c.version, ~_IS_ERASED)
+        .values(
+            {name: priced.c[name] for name in _PRICED}
+            | {
+                "status": sa.literal_column(str(int(AWAITING_PAYMENT))),
+                "demand": None,
+                "last_sequence": orders.c.last_sequence + 1,
+                "version": orders.c.version + 1,
+                "update_time": sa.func.clock_timestamp(),
+            }
+        )
+        .returning(orders.c.id, orders.c.last_sequence, orders.c.version, orders.c.update_time)
+        .cte("written")
+    )
+    event = sa.insert(order_events).from_select(
+        [column.name for column in order_events.columns],
+        sa.select(
+            written.c.id,
+            written.c.last_sequence,
+            sa.literal_column(str(int(PENDING))),
+            sa.literal_column(str(int(AWAITING_PAYMENT))),
+            sa.literal_column(str(int(OrderEvent.SYSTEM))),
+            sa.null(),
+            sa.literal_column("''"),
+            written.c.update_time,
+        ),
+    )
+    return sa.select(written).add_cte(event.cte("event"), _insert_lines(written))
 
 
-_PLACE = Statement(_write_and_tell(_insert_lines))
+_PLACE = Statement(_write(_insert_lines))
 _PLACE_UNCHANGED = Statement(_place_unchanged())
 
 
@@ -236,13 +278,25 @@ class Event(NamedTuple):
     note: str
 
 
-async def insert_order(tx: Connection, values: Mapping[str, Any]) -> Row | None:
-    """Add a PENDING order with its first event; with what `rate_store.within` needs.
+class Priced(NamedTuple):
+    """An order that was just made, what placing it changes, and its lines, in their order."""
 
-    None when its number is taken, or when there is one of the same idempotency key or cart: a call
+    row: Row
+    changes: Mapping[str, Any]
+    lines: Sequence[Mapping[str, Any]]
+
+
+async def insert_orders(
+    connection: Connection, drafts: Sequence[Mapping[str, Any]]
+) -> list[Row | None]:
+    """Add PENDING orders with their first events; with what `rate_store.within` needs.
+
+    None for one whose number is taken, or of whose idempotency key or cart there is one: a call
     that is just making that is waited for.
     """
-    return await _INSERT.first(tx, **{f"new_{name}": values[name] for name in _NEW})
+    arrays = {f"new_{name}": [draft[name] for draft in drafts] for name in _NEW}
+    made = {row["id"]: row for row in await _INSERT.all(connection, **arrays)}
+    return [made.get(draft["id"]) for draft in drafts]
 
 
 async def find(connection: Connection, order_id: UUID) -> Row | None:
@@ -307,34 +361,39 @@ async def place(
     lines: Sequence[Mapping[str, Any]],
 ) -> Row:
     """The same, and add the order's lines, in this order."""
-    after = await _PLACE.one(tx, **_line_arguments(lines), **_written(row, changes, event))
+    arguments = _written(row, changes, event) | _line_arguments([(row["id"], lines)])
+    after = await _PLACE.one(tx, **arguments)
     tallies.moved(tx, after)
     return after
 
 
 async def place_unchanged(
-    connection: Connection,
-    row: Row,
-    changes: Mapping[str, Any],
-    event: Event,
-    lines: Sequence[Mapping[str, Any]],
-) -> dict[str, Any] | None:
-    """The same in one statement, of an order that `insert_order` has made and nobody has locked.
+    connection: Connection, orders: Sequence[Priced]
+) -> list[dict[str, Any] | None]:
+    """Place orders that `insert_orders` has made and nobody has locked.
 
-    None, and nothing is written, when it is no longer as it was then, or its user was erased.
+    None, and nothing is written, for one that is no longer as it was then, or whose user was
+    erased.
     """
-    after = await _PLACE_UNCHANGED.first(
+    arrays = {
+        f"priced_{name}": [order.changes[name] for order in orders] for name in _PRICED
+    } | _line_arguments([(order.row["id"], order.lines) for order in orders])
+    rows = await _PLACE_UNCHANGED.all(
         connection,
-        of_version=row["version"],
-        **_line_arguments(lines),
-        **_written(row, changes, event),
+        priced_id=[order.row["id"] for order in orders],
+        priced_version=[order.row["version"] for order in orders],
+        **arrays,
     )
-    if after is None:
-        return None
-    shown = [{name: _shown(value) for name, value in line.items()} for line in lines]
-    placed = {**row, **changes, **after, "demand": None, "lines": shown}
-    tallies.count(placed)
-    return placed
+    after = {row["id"]: row for row in rows}
+    return [
+        _placed(order, after[order.row["id"]]) if order.row["id"] in after else None
+        for order in orders
+    ]
+
+
+def _placed(order: Priced, after: Row) -> dict[str, Any]:
+    shown = [{name: _shown(value) for name, value in line.items()} for line in order.lines]
+    return {**order.row, **order.changes, **after, "demand": None, "lines": shown}
 
 
 def _shown(value: Any) -> Any:
@@ -342,11 +401,15 @@ def _shown(value: Any) -> Any:
     return str(value) if isinstance(value, UUID) else value
 
 
-def _line_arguments(lines: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    columns = {
-        f"line_{name}": [line[name] for line in lines] for name in _LINE_TYPES if name != "line"
-    }
-    return {"line_line": list(range(len(lines))), **columns}
+def _line_arguments(
+    orders: Sequence[tuple[UUID, Sequence[Mapping[str, Any]]]],
+) -> dict[str, list[Any]]:
+    each = [
+        {"order_id": id, "line": number, **line}
+        for id, lines in orders
+        for number, line in enumerate(lines)
+    ]
+    return {f"line_{name}": [line[name] for line in each] for name in ("order_id", *_LINE_TYPES)}
 
 
 def _written(row: Row, changes: Mapping[str, Any], event: Event) -> dict[str, Any]:

@@ -231,11 +231,9 @@ async def test_who_has_waited_for_the_lock_decides_by_what_is_there_then(
 
     async def hold() -> bool:
         line = stock_rules.Line(UUID(variant.id), 1, b"")
-        move = stock_rules.Move(line.variant_id, 0, 1)
+        wish = reservation_store.Wish(UUID(waiting), [line], {line.variant_id: 1}, SECOND)
         async with served.database.statement() as connection:
-            made, (found,) = await reservation_store.hold(
-                connection, UUID(waiting), [line], [move], SECOND
-            )
+            made, (found,) = await reservation_store.hold(connection, wish)
             return made is not None and bool(found["moved"])
 
     async with owner_connection.transaction():
