@@ -11,6 +11,7 @@ from typing import TextIO
 from rich.console import Console
 
 _COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "bright_cyan", "bright_green")
+_PAUSE_SECONDS = 0.02
 _LONGEST_LINE = 1 << 20
 
 
@@ -92,6 +93,10 @@ class Lines:
         try:
             while chunk := await stream.read(1 << 16):
                 self.feed(chunk)
+                # To be woken for each line costs as much as writing it.
+                transport.pause_reading()
+                await asyncio.sleep(_PAUSE_SECONDS)
+                transport.resume_reading()
         finally:
             self.end()
             transport.close()

@@ -30,6 +30,11 @@ async def published_keys() -> dict[str, Any]:
     return {"keys": [public | {"kid": KID, "use": "sig", "alg": "ES256"}]}
 
 
+def new_email() -> str:
+    """An address that nobody has, without digits, which may happen to be a card number."""
+    return uuid7().hex.translate(str.maketrans("0123456789", "ghijklmnop")) + "@example.com"
+
+
 def access_token(user_id: UUID, role: str, **claims: Any) -> str:
     """An access token as the users service makes them; `claims` replace its own, None drops one."""
     now = int(time.time())

@@ -56,9 +56,14 @@ class Basket:
         if request.HasField("expected_total"):
             expected_total = to_minor(request.expected_total, "expected_total")
             expected_currency = request.expected_total.currency_code
-        email, (address, phone), cart = await asyncio.gather(
-            self._contacts.email(), self._destination(request), self._cart(request)
-        )
+        if request.items and request.HasField("shipping_address"):
+            # Nothing to wait for together: tasks would cost more than what they do.
+            email, cart = await self._contacts.email(), None
+            address, phone = request.shipping_address, ""
+        else:
+            email, (address, phone), cart = await asyncio.gather(
+                self._contacts.email(), self._destination(request), self._cart(request)
+            )
         order_id = ids.uuid7()
         demand = stock_pb2.ReserveStockRequest(order_id=str(order_id))
         demand.ttl.FromTimedelta(ttl)

@@ -15,7 +15,6 @@ from cli.forks import Forked
 from cli.probes import is_serving
 from cli.topology import Address, free_port
 from services.kit.db import Database
-from services.kit.ids import uuid7
 from services.users import __main__ as users_wiring
 from services.users.tables import metadata as user_tables
 from shop.order.v1.order_pb2_grpc import OrderServiceStub
@@ -39,7 +38,7 @@ class Users:
 
     async def sign_up(self) -> tuple[str, str]:
         """The id of somebody new, and an access token."""
-        email = f"{uuid7().hex}@example.com"
+        email = callers.new_email()
         await UserServiceStub(self.channel).CreateUser(
             CreateUserRequest(email=email, password=PASSWORD)
         )

@@ -119,7 +119,7 @@ class Shop:
 
     async def customer(self) -> User:
         """Somebody who has signed up."""
-        email = f"{uuid7().hex}@example.com"
+        email = callers.new_email()
         password = "correct horse battery staple"
         user = await self.users.CreateUser(CreateUserRequest(email=email, password=password))
         return User(id=UUID(user.id), email=email)
