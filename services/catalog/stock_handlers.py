@@ -10,6 +10,7 @@ from uuid import UUID
 from prometheus_client import Counter
 
 from services.catalog import (
+    hold_store,
     messages,
     reservation_store,
     stock_messages,
@@ -17,7 +18,7 @@ from services.catalog import (
     stock_store,
     store,
 )
-from services.catalog.reservation_store import Wish
+from services.catalog.hold_store import Wish
 from services.catalog.stock_rules import Line, Reservation
 from services.kit import call, errors, pages
 from services.kit.batches import Batch
@@ -198,12 +199,12 @@ class StockService(stock_pb2_grpc.StockServiceServicer):
         async with self._db.statement(changes) as connection:
             if len(first) > 1:
                 orders = list(first.values())
-                held = await reservation_store.hold_all(connection, orders)
+                held = await hold_store.hold_all(connection, orders)
                 made = {id(wish): each for wish, each in zip(orders, held, strict=True)}
             return [
                 (reservation, [])
                 if (reservation := made.get(id(wish))) is not None
-                else await reservation_store.hold(connection, wish)
+                else await hold_store.hold(connection, wish)
                 for wish in wishes
             ]
 

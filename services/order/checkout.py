@@ -29,10 +29,20 @@ from services.kit.errors import ServiceError
 from services.kit.money import to_minor
 from services.kit.statements import Fields
 from services.kit.together import Together
-from services.order import erasure_store, follow_ups, rate_store, rules, store, tallies, totals
+from services.order import (
+    erasure_store,
+    follow_ups,
+    placement_store,
+    rate_store,
+    rules,
+    store,
+    tallies,
+    totals,
+)
 from services.order.basket import Basket
 from services.order.faults import Faults, Point
-from services.order.store import Event, Priced
+from services.order.placement_store import Priced
+from services.order.store import Event
 from shop.catalog.v1 import stock_pb2, stock_pb2_grpc
 from shop.errors.v1 import reason_pb2
 from shop.order.v1 import order_pb2
@@ -228,7 +238,7 @@ class Checkout:
 
     async def _place_all(self, orders: Sequence[Priced]) -> list[dict[str, Any] | None]:
         async with self._db.statement() as connection:
-            return await store.place_unchanged(connection, orders)
+            return await placement_store.place_unchanged(connection, orders)
 
     async def _place(self, order: Row, reservation: stock_pb2.Reservation) -> Fields:
         """Price the order by its reservation, unless another call has done so."""

@@ -17,7 +17,7 @@ from services.kit import errors, statements
 from services.kit.db import Connection, Row, Statement, Transaction
 from services.kit.ids import uuid7
 from services.order import rate_store, tallies
-from services.order.rules import AWAITING_PAYMENT, PENDING
+from services.order.rules import PENDING
 from services.order.tables import erased_users, order_events, order_lines, orders
 from shop.order.v1.order_pb2 import OrderEvent
 
@@ -109,10 +109,18 @@ def _insert() -> sa.Select[Any]:
     return sa.select(made, *rate_store.of_region(region)).add_cte(first.cte("first"))
 
 
-def _write(insert_lines: Callable[[sa.CTE], sa.CTE] | None = None) -> sa.Select[Any]:
+def event_of(written: sa.CTE, *said: Any) -> Any:
+    """The event of an order that was written: `said` is what stands between its number and time."""
+    return sa.insert(order_events).from_select(
+        [column.name for column in order_events.columns],
+        sa.select(written.c.id, written.c.last_sequence, *said, written.c.update_time),
+    )
+
+
+def _write(lines_of: Callable[[sa.CTE], sa.CTE] | None = None) -> sa.Select[Any]:
     """Write an order and the event that tells of it, and wake those who watch it.
 
-    `insert_lines` inserts the lines of what is written.
+    `lines_of` inserts the lines of what is written.
     """
     demand = sa.case((_new("status") == PENDING, orders.c.demand), else_=None)
     written = (
@@ -131,21 +139,16 @@ def _write(insert_lines: Callable[[sa.CTE], sa.CTE] | None = None) -> sa.Select[
         .returning(orders)
         .cte("written")
     )
-    event = sa.insert(order_events).from_select(
-        [column.name for column in order_events.columns],
-        sa.select(
-            written.c.id,
-            written.c.last_sequence,
-            sa.bindparam("from_status", type_=sa.SmallInteger),
-            written.c.status,
-            sa.bindparam("actor", type_=sa.SmallInteger),
-            sa.bindparam("user_id", type_=sa.Uuid),
-            sa.bindparam("event_note", type_=sa.Text),
-            written.c.update_time,
-        ),
+    event = event_of(
+        written,
+        sa.bindparam("from_status", type_=sa.SmallInteger),
+        written.c.status,
+        sa.bindparam("actor", type_=sa.SmallInteger),
+        sa.bindparam("user_id", type_=sa.Uuid),
+        sa.bindparam("event_note", type_=sa.Text),
     )
     told = sa.func.pg_notify(CHANNEL, sa.cast(written.c.id, sa.Text))
-    lines = order_lines if insert_lines is None else insert_lines(written)
+    lines = order_lines if lines_of is None else lines_of(written)
     rows = with_lines(written, lines)
     return rows.add_columns(told).add_cte(event.cte("event"))
 
@@ -153,9 +156,9 @@ def _write(insert_lines: Callable[[sa.CTE], sa.CTE] | None = None) -> sa.Select[
 _INSERT = Statement(_insert())
 _WRITE = Statement(_write())
 _GET = Statement(with_lines(orders).where(orders.c.id == _ID))
-_IS_ERASED = sa.exists().where(erased_users.c.user_id == orders.c.user_id)
+IS_ERASED = sa.exists().where(erased_users.c.user_id == orders.c.user_id)
 _locked = (
-    sa.select(orders, _IS_ERASED.label("user_is_erased"))
+    sa.select(orders, IS_ERASED.label("user_is_erased"))
     .where(orders.c.id == _ID)
     .with_for_update(of=orders)
 )
@@ -196,7 +199,7 @@ _LINE_TYPES: dict[str, sa.types.TypeEngine[Any]] = {
 _lines = statements.rows("line", order_id=sa.Uuid(), **_LINE_TYPES)
 
 
-def _insert_lines(written: sa.CTE) -> sa.CTE:
+def insert_lines_of(written: sa.CTE) -> sa.CTE:
     names = ["order_id", *_LINE_TYPES]
     return (
         sa.insert(order_lines)
@@ -211,63 +214,7 @@ def _insert_lines(written: sa.CTE) -> sa.CTE:
     )
 
 
-# What placing changes.
-_PRICED = (
-    "currency",
-    "subtotal",
-    "shipping_total",
-    "tax_total",
-    "tax_included",
-    "total",
-    "expire_time",
-)
-
-
-def _place_unchanged() -> sa.Select[Any]:
-    """Place orders that are as they were made, with their lines and an event each.
-
-    Nobody is woken: hardly anybody can know them yet, and would hear of it with the next heartbeat.
-    """
-    priced = statements.rows(
-        "priced",
-        id=sa.Uuid(),
-        version=sa.Integer(),
-        **{name: orders.c[name].type for name in _PRICED},
-    )
-    written = (
-        sa.update(orders)
-        .where(orders.c.id == priced.c.id, orders.c.version == priced.c.version, ~_IS_ERASED)
-        .values(
-            {name: priced.c[name] for name in _PRICED}
-            | {
-                "status": sa.literal_column(str(int(AWAITING_PAYMENT))),
-                "demand": None,
-                "last_sequence": orders.c.last_sequence + 1,
-                "version": orders.c.version + 1,
-                "update_time": sa.func.clock_timestamp(),
-            }
-        )
-        .returning(orders.c.id, orders.c.last_sequence, orders.c.version, orders.c.update_time)
-        .cte("written")
-    )
-    event = sa.insert(order_events).from_select(
-        [column.name for column in order_events.columns],
-        sa.select(
-            written.c.id,
-            written.c.last_sequence,
-            sa.literal_column(str(int(PENDING))),
-            sa.literal_column(str(int(AWAITING_PAYMENT))),
-            sa.literal_column(str(int(OrderEvent.SYSTEM))),
-            sa.null(),
-            sa.literal_column("''"),
-            written.c.update_time,
-        ),
-    )
-    return sa.select(written).add_cte(event.cte("event"), _insert_lines(written))
-
-
-_PLACE = Statement(_write(_insert_lines))
-_PLACE_UNCHANGED = Statement(_place_unchanged())
+_PLACE = Statement(_write(insert_lines_of))
 
 
 class Event(NamedTuple):
@@ -276,14 +223,6 @@ class Event(NamedTuple):
     actor: OrderEvent.Actor.ValueType
     user_id: UUID | None
     note: str
-
-
-class Priced(NamedTuple):
-    """An order that was just made, what placing it changes, and its lines, in their order."""
-
-    row: Row
-    changes: Mapping[str, Any]
-    lines: Sequence[Mapping[str, Any]]
 
 
 async def insert_orders(
@@ -361,47 +300,13 @@ async def place(
     lines: Sequence[Mapping[str, Any]],
 ) -> Row:
     """The same, and add the order's lines, in this order."""
-    arguments = _written(row, changes, event) | _line_arguments([(row["id"], lines)])
+    arguments = _written(row, changes, event) | line_arguments([(row["id"], lines)])
     after = await _PLACE.one(tx, **arguments)
     tallies.moved(tx, after)
     return after
 
 
-async def place_unchanged(
-    connection: Connection, orders: Sequence[Priced]
-) -> list[dict[str, Any] | None]:
-    """Place orders that `insert_orders` has made and nobody has locked.
-
-    None, and nothing is written, for one that is no longer as it was then, or whose user was
-    erased.
-    """
-    arrays = {
-        f"priced_{name}": [order.changes[name] for order in orders] for name in _PRICED
-    } | _line_arguments([(order.row["id"], order.lines) for order in orders])
-    rows = await _PLACE_UNCHANGED.all(
-        connection,
-        priced_id=[order.row["id"] for order in orders],
-        priced_version=[order.row["version"] for order in orders],
-        **arrays,
-    )
-    after = {row["id"]: row for row in rows}
-    return [
-        _placed(order, after[order.row["id"]]) if order.row["id"] in after else None
-        for order in orders
-    ]
-
-
-def _placed(order: Priced, after: Row) -> dict[str, Any]:
-    shown = [{name: _shown(value) for name, value in line.items()} for line in order.lines]
-    return {**order.row, **order.changes, **after, "demand": None, "lines": shown}
-
-
-def _shown(value: Any) -> Any:
-    """A part of a line as `with_lines` has it."""
-    return str(value) if isinstance(value, UUID) else value
-
-
-def _line_arguments(
+def line_arguments(
     orders: Sequence[tuple[UUID, Sequence[Mapping[str, Any]]]],
 ) -> dict[str, list[Any]]:
     each = [

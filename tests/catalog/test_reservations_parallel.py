@@ -14,7 +14,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from services.catalog import reservation_store, stock_rules, sweeper
+from services.catalog import hold_store, stock_rules, sweeper
 from services.catalog.tables import metadata
 from shop.catalog.v1.catalog_pb2 import (
     CreateVariantRequest,
@@ -231,9 +231,9 @@ async def test_who_has_waited_for_the_lock_decides_by_what_is_there_then(
 
     async def hold() -> bool:
         line = stock_rules.Line(UUID(variant.id), 1, b"")
-        wish = reservation_store.Wish(UUID(waiting), [line], {line.variant_id: 1}, SECOND)
+        wish = hold_store.Wish(UUID(waiting), [line], {line.variant_id: 1}, SECOND)
         async with served.database.statement() as connection:
-            made, (found,) = await reservation_store.hold(connection, wish)
+            made, (found,) = await hold_store.hold(connection, wish)
             return made is not None and bool(found["moved"])
 
     async with owner_connection.transaction():

@@ -149,6 +149,27 @@ class TestEnds:
 
 
 class TestCost:
+    async def test_orders_that_wait_share_statements_and_each_gets_its_own(
+        self, shop: Shop
+    ) -> None:
+        customers = [await shop.customer() for _ in range(3)]
+        plenty, scarce = await shop.product(stock=100), await shop.product(stock=4)
+        wanted = [(customers[n % 3], scarce if n % 5 == 4 else plenty) for n in range(40)]
+        async with shop.parts.orders.counting() as statements:
+            orders, reasons = await outcomes(
+                shop.order(customer, (product, 1)) for customer, product in wanted
+            )
+        assert sorted(order.lines[0].product_id for order in orders) == sorted(
+            [plenty.id] * 32 + [scarce.id] * 4
+        )
+        assert reasons == ["OUT_OF_STOCK"] * 4
+        written = [text for text in statements if "INSERT" in text and '"order".orders' in text]
+        assert len(written) < 40
+        assert await shop.stock(plenty) == (100, 32)
+        assert await shop.stock(scarce) == (4, 4)
+        await shop.settle()
+        await shop.audit()
+
     @pytest.mark.parametrize(("lines", "key"), [(1, ""), (3, ""), (3, "k"), (20, "")])
     async def test_an_order_costs_the_same_however_long_it_is(
         self, shop: Shop, lines: int, key: str
