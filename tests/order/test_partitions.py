@@ -62,7 +62,7 @@ class Partitioned:
     async def insert(self, **fields: Any) -> UUID | None:
         """Add an order as CreateOrder does; its id, if there is no other one of its kind."""
         async with self.database.transaction() as tx:
-            row = await store.insert_order(tx, new(**fields))
+            (row,) = await store.insert_orders(tx, [new(**fields)])
         return None if row is None else UUID(str(row["id"]))
 
     async def cancel(self, id: UUID) -> None:
@@ -89,7 +89,7 @@ async def shop(postgres_url: str, databases: Databases, worker: str) -> AsyncIte
     database = await Database.open(copy.services["order"], metadata, name="tests")
     old = new()
     async with database.transaction() as tx:
-        await store.insert_order(tx, old)
+        await store.insert_orders(tx, [old])
     now = datetime.now(UTC) + timedelta(milliseconds=2)
     await partition(owner, [now, now + timedelta(days=30), now + timedelta(days=60)])
     yield Partitioned(database, owner, old)
