@@ -156,9 +156,13 @@ class TestCost:
         plenty, scarce = await shop.product(stock=100), await shop.product(stock=4)
         wanted = [(customers[n % 3], scarce if n % 5 == 4 else plenty) for n in range(40)]
         async with shop.parts.orders.counting() as statements:
-            orders, reasons = await outcomes(
-                shop.order(customer, (product, 1)) for customer, product in wanted
-            )
+            async with shop.owner.transaction():  # what keeps the first ones waiting
+                await shop.owner.execute('LOCK TABLE "order".orders IN SHARE MODE')
+                ordering = asyncio.create_task(
+                    outcomes(shop.order(customer, (product, 1)) for customer, product in wanted)
+                )
+                await asyncio.sleep(0.3)
+            orders, reasons = await ordering
         assert sorted(order.lines[0].product_id for order in orders) == sorted(
             [plenty.id] * 32 + [scarce.id] * 4
         )
