@@ -14,7 +14,7 @@ from cli.probes import is_serving
 from cli.topology import SERVICES, Address
 from services.kit.ids import uuid7
 from tests.faults.inside import audit, connected
-from tests.faults.traffic import Ask, until
+from tests.faults.traffic import Ask, seen, until
 from tests.shop import SHOP, Process, command, running
 from tests.sizes import promised
 from tests.visitors import Shop, visiting
@@ -47,6 +47,7 @@ async def whole(shop: Shop, *services: str) -> None:
     assert len(places) == REPLICAS * len(services)
 
     async def ready() -> bool:
+        await asyncio.sleep(0.2)  # each look opens connections
         return all([await is_serving(place) for place in places])
 
     await until(ready, promised(15))
@@ -66,7 +67,7 @@ async def killed(shop: Shop, service: str) -> None:
         now = workers(shop, service)
         return len(now) == REPLICAS and victim not in now
 
-    await until(replaced, promised(15))
+    await seen(replaced, promised(15))
     await whole(shop, service)
     assert other in workers(shop, service)
 
@@ -85,7 +86,7 @@ async def restarted(shop: Shop, old: Sequence[Process]) -> None:
         ended = not any(process.is_alive for process in old)
         return ended and all(len(workers(shop, each)) == REPLICAS for each in SERVICES)
 
-    await until(replaced, promised(30))
+    await seen(replaced, promised(30))
     await whole(shop, *SERVICES)
 
 

@@ -150,6 +150,18 @@ async def until(
             await asyncio.sleep(0.01)
 
 
+async def seen(condition: Callable[[], bool], seconds: float) -> float:
+    """Wait until something is so about processes; how long it took.
+
+    Looking at all of them takes a while, in which the calls of this process should go on.
+    """
+    began = time.monotonic()
+    async with asyncio.timeout(seconds):
+        while not await asyncio.to_thread(condition):
+            await asyncio.sleep(0.5)
+    return time.monotonic() - began
+
+
 class Additions:
     """Products that are added one after the other, each under a key of its own."""
 

@@ -19,7 +19,7 @@ NEEDS = {"cart": {"catalog"}, "payment": set[str]()}
 REFUSED_SECONDS = 2.0
 # Being down, and just coming or going.
 MAY_SAY = {"DEPENDENCY_UNAVAILABLE", "INTERRUPTED", "DEADLINE_EXCEEDED"}
-EYE_SECONDS = 0.02
+EYE_SECONDS = 0.05
 
 
 @contextmanager
@@ -28,7 +28,8 @@ def down(shop: Shop, service: str) -> Iterator[None]:
 
     async def keep_down() -> None:
         while True:
-            if process := shop.up.find(f"services.{service}"):
+            process = await asyncio.to_thread(shop.up.find, f"services.{service}")
+            if process is not None:
                 process.send(signal.SIGKILL)
             await asyncio.sleep(EYE_SECONDS)
 

@@ -7,7 +7,7 @@ import signal
 import time
 
 from tests.faults.inside import accepts, part
-from tests.faults.traffic import paced, until
+from tests.faults.traffic import paced, seen, until
 from tests.siege.report import Report
 from tests.siege.shopping import Shopping
 from tests.sizes import promised
@@ -31,7 +31,7 @@ async def fall(shop: Shop, report: Report, *, rate: float, seconds: float, times
             postmaster = part(shop, "/postgres ")
             fell = time.monotonic()
             postmaster.send(number)
-            await until(lambda: shop.up.find("/postgres ") not in (None, postmaster), 30)  # noqa: B023
+            await seen(lambda: shop.up.find("/postgres ") not in (None, postmaster), 30)  # noqa: B023
             again = time.monotonic()
             await until(lambda: accepts(shop), 30)
             back = time.monotonic()

@@ -18,6 +18,9 @@ MOST_FAILED = 0.001
 async def kill(shop: Shop, report: Report, *, rate: float, seconds: float) -> None:
     """Kill one process of each service in turn, at `rate` calls a second, `seconds` for each."""
     shopping = await Shopping.begin(shop)
+    async with paced(shopping.read(), rate * READS) as before:
+        await asyncio.sleep(2 * seconds)
+    _note(report, "before: reads", before)
     async with (
         paced(shopping.read(), rate * READS) as reads,
         paced(shopping.write(insist=True), rate * WRITES) as writes,

@@ -60,7 +60,7 @@ async def soak(shop: Shop, report: Report, *, rate: float, seconds: float) -> No
     ):
         while time.monotonic() < ends:
             await asyncio.sleep(min(SAMPLE_SECONDS, seconds / 50))
-            for process in shop.up.processes():
+            for process in await asyncio.to_thread(shop.up.processes):
                 if (name := name_of(process)) in WATCHED:
                     rss, descriptors = held(process)
                     found[process.pid].add(name, rss, descriptors)
