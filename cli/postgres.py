@@ -50,7 +50,7 @@ _DURABLE = {
     "wal_compression": "on",
 }
 _FORGETFUL = {
-    "max_connections": "200",
+    "max_connections": "500",  # several processes of tests share it
     "shared_buffers": "128MB",
     "fsync": "off",
     "synchronous_commit": "off",

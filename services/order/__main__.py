@@ -40,7 +40,7 @@ IDEMPOTENT: dict[str, tuple[str, ...]] = {
     "users": (
         "shop.users.v1.AuthService/GetJwks",
         "shop.users.v1.DirectoryService/BatchGetContacts",
-        "shop.users.v1.DirectoryService/ListChangedUsers",
+        "shop.users.v1.DirectoryService/GetChangedUsers",
         "shop.users.v1.UserService/GetAddress",
     ),
     "catalog": (),

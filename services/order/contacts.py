@@ -48,7 +48,7 @@ class Contacts:
 
     async def _fetch_changed(self, _: Sequence[None]) -> dict[None, None]:
         asked = time.monotonic()
-        answer = await self._directory.ListChangedUsers(directory_pb2.ListChangedUsersRequest())
+        answer = await self._directory.GetChangedUsers(directory_pb2.GetChangedUsersRequest())
         self._changed = None if answer.too_many else frozenset(answer.user_ids)
         self._fresh_until = asked + FRESH_SECONDS
         return {}

@@ -182,11 +182,11 @@ class DirectoryService(directory_pb2_grpc.DirectoryServiceServicer):
             ]
         )
 
-    async def ListChangedUsers(
-        self, request: directory_pb2.ListChangedUsersRequest, context: Any
-    ) -> directory_pb2.ListChangedUsersResponse:
+    async def GetChangedUsers(
+        self, request: directory_pb2.GetChangedUsersRequest, context: Any
+    ) -> directory_pb2.GetChangedUsersResponse:
         async with self._db.connection() as connection:
             ids = await store.changed(connection, CHANGED_WITHIN, MOST_CHANGED + 1)
         if len(ids) > MOST_CHANGED:
-            return directory_pb2.ListChangedUsersResponse(too_many=True)
-        return directory_pb2.ListChangedUsersResponse(user_ids=map(str, ids))
+            return directory_pb2.GetChangedUsersResponse(too_many=True)
+        return directory_pb2.GetChangedUsersResponse(user_ids=map(str, ids))

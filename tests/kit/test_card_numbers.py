@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from secrets import token_hex
 
 import pytest
 
@@ -75,3 +76,9 @@ def test_ids_are_let_through() -> None:
         parts = (digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:])
         assert not holds_card_number("-".join(parts))
     assert not any(holds_card_number(f"payment {uuid7()} of {uuid7()}") for _ in range(2_000))
+    # Many clients write keys and tokens like this.
+    assert not holds_card_number("1d94242424242424242ab0c0ffee77aa")
+    assert not any(holds_card_number(f"user-{token_hex(16)}@example.com") for _ in range(20_000))
+    # Not so, what was only put between letters.
+    assert holds_card_number("card4242424242424242abcdef")
+    assert holds_card_number("4242424242424242 00000000 abcdef")

@@ -44,7 +44,7 @@ async def test_many_orders_share_the_question_who_has_changed(shop: Shop) -> Non
     product = await shop.product(stock=100)
     shop.parts.calls.clear()
     await asyncio.gather(*(shop.order(customer, (product, 1)) for _ in range(10)))
-    assert shop.parts.calls.count("ListChangedUsers") < 10
+    assert shop.parts.calls.count("GetChangedUsers") < 10
 
 
 async def test_an_address_that_has_changed_is_asked_for(shop: Shop) -> None:

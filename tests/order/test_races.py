@@ -191,7 +191,7 @@ class TestCost:
             await shop.orders.CreateOrder(wanted, metadata=customer(key=key))
         assert len(statements) == 2
         assert len(of_stock) <= 2
-        assert set(calls) - {"ListChangedUsers"} == {"ReserveStock"}
+        assert set(calls) - {"GetChangedUsers"} == {"ReserveStock"}
 
     async def test_moving_an_order_costs_the_same_whatever_it_holds(self, shop: Shop) -> None:
         customer = await shop.customer()

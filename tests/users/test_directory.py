@@ -11,8 +11,8 @@ from services.kit.ids import uuid7
 from shop.users.v1 import users_pb2
 from shop.users.v1.directory_pb2 import (
     BatchGetContactsRequest,
-    ListChangedUsersRequest,
-    ListChangedUsersResponse,
+    GetChangedUsersRequest,
+    GetChangedUsersResponse,
 )
 from shop.users.v1.directory_pb2_grpc import DirectoryServiceStub
 from tests import callers
@@ -29,9 +29,9 @@ async def contacts(served: Served, *ids: object) -> dict[str, str]:
     return {contact.user_id: contact.email for contact in answer.contacts}
 
 
-async def list_changed(served: Served) -> ListChangedUsersResponse:
-    return await DirectoryServiceStub(served.channel).ListChangedUsers(
-        ListChangedUsersRequest(), metadata=callers.service()
+async def list_changed(served: Served) -> GetChangedUsersResponse:
+    return await DirectoryServiceStub(served.channel).GetChangedUsers(
+        GetChangedUsersRequest(), metadata=callers.service()
     )
 
 
@@ -60,7 +60,7 @@ async def test_it_takes_one_statement_whatever_the_number(served: Served, people
         assert sum(served.statements.values()) == 1
 
 
-class TestListChangedUsers:
+class TestGetChangedUsers:
     async def test_who_was_changed_disabled_or_deleted_may_have_an_old_token(
         self, served: Served, people: People
     ) -> None:
@@ -98,7 +98,7 @@ class TestListChangedUsers:
             " SELECT gen_random_uuid(), 'many' || n || '@example.com', '', '', '', 'CUSTOMER', 2"
             " FROM generate_series(1, 1001) n"
         )
-        assert await list_changed(served) == ListChangedUsersResponse(too_many=True)
+        assert await list_changed(served) == GetChangedUsersResponse(too_many=True)
 
 
 async def test_it_is_for_services(served: Served, people: People) -> None:

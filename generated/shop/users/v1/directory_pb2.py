@@ -27,7 +27,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from shop.options.v1 import access_pb2 as shop_dot_options_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dshop/users/v1/directory.proto\x12\rshop.users.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1cshop/options/v1/access.proto\"5\n\x07\x43ontact\x12\x15\n\x07user_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05\x65mail\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\"C\n\x17\x42\x61tchGetContactsRequest\x12(\n\x08user_ids\x18\x01 \x03(\tB\x16\xe2\x41\x01\x02\xbaH\x0f\x92\x01\x0c\x08\x01\x10\xf4\x03\"\x05r\x03\xb0\x01\x01\"J\n\x18\x42\x61tchGetContactsResponse\x12.\n\x08\x63ontacts\x18\x01 \x03(\x0b\x32\x16.shop.users.v1.ContactB\x04\xe2\x41\x01\x03\"\x19\n\x17ListChangedUsersRequest\"J\n\x18ListChangedUsersResponse\x12\x16\n\x08user_ids\x18\x01 \x03(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08too_many\x18\x02 \x01(\x08\x42\x04\xe2\x41\x01\x03\x32\xe8\x01\n\x10\x44irectoryService\x12i\n\x10\x42\x61tchGetContacts\x12&.shop.users.v1.BatchGetContactsRequest\x1a\'.shop.users.v1.BatchGetContactsResponse\"\x04\x88\xb5\x18\x06\x12i\n\x10ListChangedUsers\x12&.shop.users.v1.ListChangedUsersRequest\x1a\'.shop.users.v1.ListChangedUsersResponse\"\x04\x88\xb5\x18\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dshop/users/v1/directory.proto\x12\rshop.users.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1cshop/options/v1/access.proto\"5\n\x07\x43ontact\x12\x15\n\x07user_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05\x65mail\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\"C\n\x17\x42\x61tchGetContactsRequest\x12(\n\x08user_ids\x18\x01 \x03(\tB\x16\xe2\x41\x01\x02\xbaH\x0f\x92\x01\x0c\x08\x01\x10\xf4\x03\"\x05r\x03\xb0\x01\x01\"J\n\x18\x42\x61tchGetContactsResponse\x12.\n\x08\x63ontacts\x18\x01 \x03(\x0b\x32\x16.shop.users.v1.ContactB\x04\xe2\x41\x01\x03\"\x18\n\x16GetChangedUsersRequest\"I\n\x17GetChangedUsersResponse\x12\x16\n\x08user_ids\x18\x01 \x03(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08too_many\x18\x02 \x01(\x08\x42\x04\xe2\x41\x01\x03\x32\xe5\x01\n\x10\x44irectoryService\x12i\n\x10\x42\x61tchGetContacts\x12&.shop.users.v1.BatchGetContactsRequest\x1a\'.shop.users.v1.BatchGetContactsResponse\"\x04\x88\xb5\x18\x06\x12\x66\n\x0fGetChangedUsers\x12%.shop.users.v1.GetChangedUsersRequest\x1a&.shop.users.v1.GetChangedUsersResponse\"\x04\x88\xb5\x18\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,24 +42,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BATCHGETCONTACTSREQUEST'].fields_by_name['user_ids']._serialized_options = b'\342A\001\002\272H\017\222\001\014\010\001\020\364\003\"\005r\003\260\001\001'
   _globals['_BATCHGETCONTACTSRESPONSE'].fields_by_name['contacts']._loaded_options = None
   _globals['_BATCHGETCONTACTSRESPONSE'].fields_by_name['contacts']._serialized_options = b'\342A\001\003'
-  _globals['_LISTCHANGEDUSERSRESPONSE'].fields_by_name['user_ids']._loaded_options = None
-  _globals['_LISTCHANGEDUSERSRESPONSE'].fields_by_name['user_ids']._serialized_options = b'\342A\001\003'
-  _globals['_LISTCHANGEDUSERSRESPONSE'].fields_by_name['too_many']._loaded_options = None
-  _globals['_LISTCHANGEDUSERSRESPONSE'].fields_by_name['too_many']._serialized_options = b'\342A\001\003'
+  _globals['_GETCHANGEDUSERSRESPONSE'].fields_by_name['user_ids']._loaded_options = None
+  _globals['_GETCHANGEDUSERSRESPONSE'].fields_by_name['user_ids']._serialized_options = b'\342A\001\003'
+  _globals['_GETCHANGEDUSERSRESPONSE'].fields_by_name['too_many']._loaded_options = None
+  _globals['_GETCHANGEDUSERSRESPONSE'].fields_by_name['too_many']._serialized_options = b'\342A\001\003'
   _globals['_DIRECTORYSERVICE'].methods_by_name['BatchGetContacts']._loaded_options = None
   _globals['_DIRECTORYSERVICE'].methods_by_name['BatchGetContacts']._serialized_options = b'\210\265\030\006'
-  _globals['_DIRECTORYSERVICE'].methods_by_name['ListChangedUsers']._loaded_options = None
-  _globals['_DIRECTORYSERVICE'].methods_by_name['ListChangedUsers']._serialized_options = b'\210\265\030\006'
+  _globals['_DIRECTORYSERVICE'].methods_by_name['GetChangedUsers']._loaded_options = None
+  _globals['_DIRECTORYSERVICE'].methods_by_name['GetChangedUsers']._serialized_options = b'\210\265\030\006'
   _globals['_CONTACT']._serialized_start=140
   _globals['_CONTACT']._serialized_end=193
   _globals['_BATCHGETCONTACTSREQUEST']._serialized_start=195
   _globals['_BATCHGETCONTACTSREQUEST']._serialized_end=262
   _globals['_BATCHGETCONTACTSRESPONSE']._serialized_start=264
   _globals['_BATCHGETCONTACTSRESPONSE']._serialized_end=338
-  _globals['_LISTCHANGEDUSERSREQUEST']._serialized_start=340
-  _globals['_LISTCHANGEDUSERSREQUEST']._serialized_end=365
-  _globals['_LISTCHANGEDUSERSRESPONSE']._serialized_start=367
-  _globals['_LISTCHANGEDUSERSRESPONSE']._serialized_end=441
-  _globals['_DIRECTORYSERVICE']._serialized_start=444
-  _globals['_DIRECTORYSERVICE']._serialized_end=676
+  _globals['_GETCHANGEDUSERSREQUEST']._serialized_start=340
+  _globals['_GETCHANGEDUSERSREQUEST']._serialized_end=364
+  _globals['_GETCHANGEDUSERSRESPONSE']._serialized_start=366
+  _globals['_GETCHANGEDUSERSRESPONSE']._serialized_end=439
+  _globals['_DIRECTORYSERVICE']._serialized_start=442
+  _globals['_DIRECTORYSERVICE']._serialized_end=671
 # @@protoc_insertion_point(module_scope)

@@ -93,8 +93,8 @@ class BatchGetContactsResponse(_message.Message):
 Global___BatchGetContactsResponse: _TypeAlias = BatchGetContactsResponse  # noqa: Y015
 
 @_typing.final
-class ListChangedUsersRequest(_message.Message):
-    """Request of ListChangedUsers."""
+class GetChangedUsersRequest(_message.Message):
+    """Request of GetChangedUsers."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -107,11 +107,11 @@ class ListChangedUsersRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ListChangedUsersRequest: _TypeAlias = ListChangedUsersRequest  # noqa: Y015
+Global___GetChangedUsersRequest: _TypeAlias = GetChangedUsersRequest  # noqa: Y015
 
 @_typing.final
-class ListChangedUsersResponse(_message.Message):
-    """Answer of ListChangedUsers."""
+class GetChangedUsersResponse(_message.Message):
+    """Answer of GetChangedUsers."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -135,4 +135,4 @@ class ListChangedUsersResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ListChangedUsersResponse: _TypeAlias = ListChangedUsersResponse  # noqa: Y015
+Global___GetChangedUsersResponse: _TypeAlias = GetChangedUsersResponse  # noqa: Y015

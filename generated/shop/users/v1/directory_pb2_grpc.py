@@ -40,10 +40,10 @@ class DirectoryServiceStub:
                 request_serializer=shop_dot_users_dot_v1_dot_directory__pb2.BatchGetContactsRequest.SerializeToString,
                 response_deserializer=shop_dot_users_dot_v1_dot_directory__pb2.BatchGetContactsResponse.FromString,
                 _registered_method=True)
-        self.ListChangedUsers = channel.unary_unary(
-                '/shop.users.v1.DirectoryService/ListChangedUsers',
-                request_serializer=shop_dot_users_dot_v1_dot_directory__pb2.ListChangedUsersRequest.SerializeToString,
-                response_deserializer=shop_dot_users_dot_v1_dot_directory__pb2.ListChangedUsersResponse.FromString,
+        self.GetChangedUsers = channel.unary_unary(
+                '/shop.users.v1.DirectoryService/GetChangedUsers',
+                request_serializer=shop_dot_users_dot_v1_dot_directory__pb2.GetChangedUsersRequest.SerializeToString,
+                response_deserializer=shop_dot_users_dot_v1_dot_directory__pb2.GetChangedUsersResponse.FromString,
                 _registered_method=True)
 
 
@@ -59,7 +59,7 @@ class DirectoryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ListChangedUsers(self, request, context):
+    def GetChangedUsers(self, request, context):
         """Answers whose access tokens may tell something that is no longer so: the
         users who were changed, disabled or deleted since the oldest access token
         that is still good was made.
@@ -76,10 +76,10 @@ def add_DirectoryServiceServicer_to_server(servicer, server):
                     request_deserializer=shop_dot_users_dot_v1_dot_directory__pb2.BatchGetContactsRequest.FromString,
                     response_serializer=shop_dot_users_dot_v1_dot_directory__pb2.BatchGetContactsResponse.SerializeToString,
             ),
-            'ListChangedUsers': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListChangedUsers,
-                    request_deserializer=shop_dot_users_dot_v1_dot_directory__pb2.ListChangedUsersRequest.FromString,
-                    response_serializer=shop_dot_users_dot_v1_dot_directory__pb2.ListChangedUsersResponse.SerializeToString,
+            'GetChangedUsers': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetChangedUsers,
+                    request_deserializer=shop_dot_users_dot_v1_dot_directory__pb2.GetChangedUsersRequest.FromString,
+                    response_serializer=shop_dot_users_dot_v1_dot_directory__pb2.GetChangedUsersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -121,7 +121,7 @@ class DirectoryService:
             _registered_method=True)
 
     @staticmethod
-    def ListChangedUsers(request,
+    def GetChangedUsers(request,
             target,
             options=(),
             channel_credentials=None,
@@ -134,9 +134,9 @@ class DirectoryService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/shop.users.v1.DirectoryService/ListChangedUsers',
-            shop_dot_users_dot_v1_dot_directory__pb2.ListChangedUsersRequest.SerializeToString,
-            shop_dot_users_dot_v1_dot_directory__pb2.ListChangedUsersResponse.FromString,
+            '/shop.users.v1.DirectoryService/GetChangedUsers',
+            shop_dot_users_dot_v1_dot_directory__pb2.GetChangedUsersRequest.SerializeToString,
+            shop_dot_users_dot_v1_dot_directory__pb2.GetChangedUsersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -20,7 +20,7 @@ class DirectoryServiceStub:
     """Answers the users with these ids, each once and in no particular order. Those
     who do not exist, were deleted or are disabled are left out.
     """
-    ListChangedUsers: _aio.UnaryUnaryMultiCallable[_directory_pb2.ListChangedUsersRequest, _directory_pb2.ListChangedUsersResponse]
+    GetChangedUsers: _aio.UnaryUnaryMultiCallable[_directory_pb2.GetChangedUsersRequest, _directory_pb2.GetChangedUsersResponse]
     """Answers whose access tokens may tell something that is no longer so: the
     users who were changed, disabled or deleted since the oldest access token
     that is still good was made.
@@ -40,11 +40,11 @@ class DirectoryServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
-    def ListChangedUsers(
+    def GetChangedUsers(
         self,
-        request: _directory_pb2.ListChangedUsersRequest,
-        context: _aio.ServicerContext[_directory_pb2.ListChangedUsersRequest, _abc.Awaitable[_directory_pb2.ListChangedUsersResponse]],
-    ) -> _abc.Awaitable[_directory_pb2.ListChangedUsersResponse]:
+        request: _directory_pb2.GetChangedUsersRequest,
+        context: _aio.ServicerContext[_directory_pb2.GetChangedUsersRequest, _abc.Awaitable[_directory_pb2.GetChangedUsersResponse]],
+    ) -> _abc.Awaitable[_directory_pb2.GetChangedUsersResponse]:
         """Answers whose access tokens may tell something that is no longer so: the
         users who were changed, disabled or deleted since the oldest access token
         that is still good was made.
