@@ -36,11 +36,10 @@ _LONGEST = max(_LENGTHS)
 # Digits in groups, as people write them.
 _GROUPS = re.compile(r"\d+(?:[ \t.\-_/\u2010-\u2015]{1,3}\d+)*")
 # An id may have a run of digits that looks like a card by chance: one in some thousand that are
-# written in hexadecimal digits has. So UUIDs do not count, nor long words of such digits, unless
-# hardly any of them are letters.
+# written in hexadecimal digits has. So UUIDs do not count, nor long words of such digits.
 _ID = re.compile(
     r"(?i)(?<![0-9a-z])"
-    r"(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?=(?:[0-9]*[a-f]){4})[0-9a-f]{24,})"
+    r"(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?=[0-9]*[a-f])[0-9a-f]{24,})"
     r"(?![0-9a-z])"
 )
 

@@ -10,7 +10,7 @@ from tests.visitors import Shop
 
 async def test_a_service_that_is_down_takes_no_other_with_it(shop: Shop) -> None:
     report = Report()
-    await outages.darken(shop, report, seconds=0.5)
+    await outages.darken(shop, report, seconds=1.5)
     assert report.problems == []
 
 

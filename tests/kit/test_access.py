@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -11,7 +12,7 @@ from grpc import StatusCode
 from services.kit import call, errors
 from shop.errors.v1 import reason_pb2
 from shop.options.v1 import access_pb2
-from tests.callers import NOBODY, User, service
+from tests.callers import NOBODY, Metadata, User, service
 from tests.kit.serving import Served, serving
 from tests.kit.things import SERVICE, Thing
 from tests.running import refused
@@ -27,12 +28,12 @@ PERMITTED = {
     "ServiceThing": {"service"},
     "UndeclaredThing": set(),
 }
-CALLERS = {
-    "nobody": NOBODY,
-    "customer": User("CUSTOMER")(),
-    "staff": User("STAFF")(),
-    "admin": User("ADMIN")(),
-    "service": service(),
+CALLERS: dict[str, Callable[[], Metadata]] = {
+    "nobody": lambda: NOBODY,
+    "customer": User("CUSTOMER"),
+    "staff": User("STAFF"),
+    "admin": User("ADMIN"),
+    "service": service,
 }
 
 
@@ -42,7 +43,7 @@ class TestAuthenticate:
     async def test_the_access_option_decides_who_may_call(
         self, served: Served, method: str, caller: str
     ) -> None:
-        calling = getattr(served.stub, method)(Thing(), metadata=CALLERS[caller])
+        calling = getattr(served.stub, method)(Thing(), metadata=CALLERS[caller]())
         if caller in PERMITTED[method]:
             await calling
             return
@@ -56,12 +57,12 @@ class TestAuthenticate:
 
     async def test_a_method_without_an_access_option_is_closed(self, served: Served) -> None:
         with refused(StatusCode.PERMISSION_DENIED, "ACCESS_UNDECLARED") as held:
-            await served.stub.UndeclaredThing(Thing(), metadata=CALLERS["admin"])
+            await served.stub.UndeclaredThing(Thing(), metadata=CALLERS["admin"]())
         assert held[0].metadata == {"method": f"/{SERVICE}/UndeclaredThing"}
 
     async def test_the_role_that_is_missing_is_named(self, served: Served) -> None:
         with refused(StatusCode.PERMISSION_DENIED, "ROLE_REQUIRED") as held:
-            await served.stub.AdminThing(Thing(), metadata=CALLERS["staff"])
+            await served.stub.AdminThing(Thing(), metadata=CALLERS["staff"]())
         assert held[0].metadata == {"role": "ADMIN"}
 
     async def test_a_bad_token_is_refused_where_none_is_needed(self, served: Served) -> None:
@@ -97,9 +98,9 @@ class TestAuthenticate:
             return call.Caller(caller.user_id, access_pb2.ACCESS_CUSTOMER, caller.session_id)
 
         async with serving(check_session=now_a_customer) as served:
-            await served.stub.StaffThing(Thing(), metadata=CALLERS["staff"])
+            await served.stub.StaffThing(Thing(), metadata=CALLERS["staff"]())
             with refused(StatusCode.PERMISSION_DENIED, "ROLE_REQUIRED"):
-                await served.stub.SessionThing(Thing(), metadata=CALLERS["staff"])
+                await served.stub.SessionThing(Thing(), metadata=CALLERS["staff"]())
 
     async def test_a_session_that_has_ended_is_told(self) -> None:
         async def over(caller: call.Caller) -> call.Caller:
@@ -107,4 +108,4 @@ class TestAuthenticate:
 
         async with serving(check_session=over) as served:
             with refused(StatusCode.UNAUTHENTICATED, "SESSION_ENDED"):
-                await served.stub.SessionThing(Thing(), metadata=CALLERS["staff"])
+                await served.stub.SessionThing(Thing(), metadata=CALLERS["staff"]())

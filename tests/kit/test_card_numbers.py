@@ -78,7 +78,9 @@ def test_ids_are_let_through() -> None:
     assert not any(holds_card_number(f"payment {uuid7()} of {uuid7()}") for _ in range(2_000))
     # Many clients write keys and tokens like this.
     assert not holds_card_number("1d94242424242424242ab0c0ffee77aa")
+    assert not holds_card_number("01a2239242424242424242424242aa77")
     assert not any(holds_card_number(f"user-{token_hex(16)}@example.com") for _ in range(20_000))
+    assert not any(holds_card_number(f"KEY-{uuid7().hex}") for _ in range(20_000))
     # Not so, what was only put between letters.
     assert holds_card_number("card4242424242424242abcdef")
     assert holds_card_number("4242424242424242 00000000 abcdef")

@@ -32,6 +32,11 @@ async def number_of_events(till: Till) -> int:
     return int(await till.connection.fetchval("SELECT count(*) FROM payment.events"))
 
 
+def made(how: dict[str, Any]) -> dict[str, Any]:
+    """A signature that is `made` has to be of now, not of when the tests were collected."""
+    return {"signature": how["made"]()} if "made" in how else how
+
+
 class TestSignatures:
     @pytest.mark.parametrize(
         "how",
@@ -40,12 +45,12 @@ class TestSignatures:
             {"secret": "whsec_old"},
             {"age": 299.0},
             {"age": -299.0},
-            {"signature": f"{sign(BODY, 'whsec_gone')},v1={sign(BODY, 'whsec_old')[-64:]}"},
+            {"made": lambda: f"{sign(BODY, 'whsec_gone')},v1={sign(BODY, 'whsec_old')[-64:]}"},
         ],
         ids=["new secret", "rolled secret", "299 s ago", "299 s ahead", "two signatures"],
     )
     async def test_what_stripe_signed_is_taken(self, till: Till, how: dict[str, Any]) -> None:
-        await till.send(BODY, **how)
+        await till.send(BODY, **made(how))
         assert await number_of_events(till) == 1
 
     @pytest.mark.parametrize(
@@ -53,13 +58,13 @@ class TestSignatures:
         [
             {"signature": ""},
             {"secret": "whsec_other"},
-            {"signature": sign(BODY + b" ", "whsec_new")},
+            {"made": lambda: sign(BODY + b" ", "whsec_new")},
             {"age": 301.5},
             {"age": -301.5},
             {"signature": "t=now,v1=" + "0" * 64},
-            {"signature": sign(BODY, "whsec_new").replace("v1=", "v0=")},
+            {"made": lambda: sign(BODY, "whsec_new").replace("v1=", "v0=")},
             {"signature": "t=" + "9" * 400},
-            {"signature": sign(BODY, "whsec_new").partition(",")[2]},
+            {"made": lambda: sign(BODY, "whsec_new").partition(",")[2]},
         ],
         ids=[
             "unsigned",
@@ -77,7 +82,7 @@ class TestSignatures:
         self, till: Till, how: dict[str, Any]
     ) -> None:
         with refused(StatusCode.INVALID_ARGUMENT, "WEBHOOK_SIGNATURE_INVALID"):
-            await till.send(BODY, **how)
+            await till.send(BODY, **made(how))
         assert await number_of_events(till) == 0
 
     @pytest.mark.parametrize(
@@ -115,12 +120,13 @@ class TestEvents:
 
     async def test_events_of_others_and_of_unknown_types_are_taken(self, till: Till) -> None:
         client = till.stripe.client()
-        client.v1.payment_intents.create({"amount": 500, "currency": "eur"})
+        theirs = client.v1.payment_intents.create({"amount": 500, "currency": "eur"})
         for event in till.events():
             await till.tell(event)
         await till.send(BODY)
         assert await number_of_events(till) == 2
-        assert await till.connection.fetchval("SELECT count(*) FROM payment.payments") == 0
+        ours = await till.connection.fetch("SELECT intent_id FROM payment.payments")
+        assert theirs.id not in {row["intent_id"] for row in ours}
 
     async def test_five_copies_at_once_have_one_effect(self, till: Till) -> None:
         """P10: 1,000 events; the payments here have five each, of which one tells of a refund."""
