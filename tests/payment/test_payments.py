@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from grpc import StatusCode
+from grpc.aio import AioRpcError
 
 from services.kit.ids import uuid7
 from shop.order.v1.order_pb2 import Order
@@ -13,7 +14,7 @@ from shop.payment.v1.payment_pb2 import ListPaymentsRequest, Payment
 from shop.users.v1.users_pb2 import User
 from tests.callers import NOBODY
 from tests.payment.till import Person, Till
-from tests.running import refused
+from tests.running import refusal_of, refused
 
 
 class TestProcessPayment:
@@ -199,15 +200,26 @@ class TestKeys:
         assert (await till.pay(theirs, key="one", by=other)).id != mine.id
 
     async def test_a_key_in_flight_aborts_the_second_call(self, till: Till) -> None:
-        order = till.sell()
-        till.stripe.fault("delay_answer", match={"path": "/v1/payment_intents"}, seconds=1.5)
-        first = asyncio.create_task(till.pay(order, key="one"))
-        await till.until_asked()
-        with refused(StatusCode.ABORTED, "IDEMPOTENCY_KEY_IN_USE") as said:
-            await till.pay(order, key="one")
-        assert said[0].retry_seconds
-        assert (await first).status == Payment.SUCCEEDED
-        assert len(till.intents()) == 1
+        for number in range(5):  # the first may be over when a busy machine comes to the second
+            till.stripe.reset()
+            order, key = till.sell(), f"key {number}"
+            till.stripe.fault("delay_answer", match={"path": "/v1/payment_intents"}, seconds=1.5)
+            first = asyncio.create_task(till.pay(order, key=key))
+            await till.until_asked()
+            try:
+                await till.pay(order, key=key)
+            except AioRpcError as error:
+                refusal = refusal_of(error)
+                assert (refusal.code, refusal.reason) == (
+                    StatusCode.ABORTED,
+                    "IDEMPOTENCY_KEY_IN_USE",
+                )
+                assert refusal.retry_seconds
+                assert (await first).status == Payment.SUCCEEDED
+                assert len(till.intents()) == 1
+                return
+            assert (await first).status == Payment.SUCCEEDED
+        pytest.fail("no call met the one before it")
 
 
 class TestReading:
