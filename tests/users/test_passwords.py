@@ -114,7 +114,7 @@ class TestHashing:
         assert not await cheap.verify(stored, "")
         assert not await cheap.verify(stored, PASSWORD)
 
-    async def test_two_run_at_once_and_a_few_wait_and_more_are_refused(
+    async def test_some_run_at_once_and_a_few_wait_and_more_are_refused(
         self, cheap: Passwords
     ) -> None:
         room = passwords.AT_ONCE + passwords.MOST_WAITING
