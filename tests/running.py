@@ -60,7 +60,7 @@ async def serving(
         connections=connections,
         on_query=lambda record: statements.append(record.query),
     )
-    database.acquire_seconds = PATIENCE_SECONDS
+    database.pool.acquire_seconds = PATIENCE_SECONDS
     keys = auth.Keys(callers.published_keys)
     authenticator = auth.Authenticator(
         auth.AccessTokens(keys, issuer=callers.ISSUER),

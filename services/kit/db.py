@@ -18,17 +18,15 @@ import asyncpg
 from google.protobuf.message import Message
 from sqlalchemy import MetaData
 
-from services.kit import call, errors, idempotency, logs, metrics, sessions
+from services.kit import call, idempotency, metrics, sessions
+from services.kit.pool import Lent, Pool
 from services.kit.sessions import CONNECTION_LOST
 from services.kit.statements import Connection, Row, Statement
-
-log = logs.logger("db")
 
 __all__ = ["Connection", "Database", "Row", "Statement", "Transaction"]
 
 Answer = TypeVar("Answer", bound=Message)
 Connect = Callable[[], Awaitable[Any]]
-ACQUIRE_SECONDS = 1.5
 READY_SECONDS = 2.0
 
 
@@ -96,12 +94,8 @@ class Transaction:
 class Database:
     """The connections of one service process to its schema."""
 
-    def __init__(
-        self, pool: asyncpg.Pool, metadata: MetaData, connect: Connect, listen: Connect
-    ) -> None:
-        self._pool = pool
-        # Nobody waits longer for a connection.
-        self.acquire_seconds = ACQUIRE_SECONDS
+    def __init__(self, pool: Pool, metadata: MetaData, connect: Connect, listen: Connect) -> None:
+        self.pool = pool
         self._keys = idempotency.Keys(metadata)
         self._schema = metadata.schema
         self._connect = connect
@@ -129,8 +123,8 @@ class Database:
         """
         options = sessions.pooled(name) if direct_url else sessions.direct(name)
         pool = await _pool(url, connections, options, on_query)
-        metrics.POOL_LIMIT.set(pool.get_max_size())
-        metrics.POOL_IN_USE.set_function(lambda: pool.get_size() - pool.get_idle_size())
+        metrics.POOL_LIMIT.set(pool.limit)
+        metrics.POOL_IN_USE.set_function(lambda: pool.in_use)
         connect = partial(asyncpg.connect, url, **options)
         listen = partial(asyncpg.connect, direct_url or url, **sessions.direct(name))
         return cls(pool, metadata, connect, listen)
@@ -149,10 +143,7 @@ class Database:
         """Give the connections back; what still runs on them is ended after 5 s."""
         if self._probe is not None:
             self._probe.terminate()
-        try:
-            await asyncio.wait_for(self._pool.close(), 5)
-        except TimeoutError:
-            self._pool.terminate()
+        await self.pool.close()
 
     async def ready(self) -> bool:
         """Whether Postgres answers, within 2 s, and the schema is there.
@@ -170,39 +161,12 @@ class Database:
                 self._probe.terminate()
             return False
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Any]:
+    def connection(self) -> Lent:
         """A connection for reads of one statement.
 
         Raises RESOURCE_EXHAUSTED if none comes free, UNAVAILABLE if Postgres does not answer.
         """
-        connection = await self._acquire()
-        try:
-            yield connection
-        except CONNECTION_LOST as error:
-            raise _away(error) from error
-        except (OSError, asyncpg.InterfaceError) as error:
-            # These have other causes too: a file, a wrong argument.
-            if not _is_lost(connection):
-                raise
-            raise _away(error) from error
-        finally:
-            await self._pool.release(connection, timeout=ACQUIRE_SECONDS)
-
-    async def _acquire(self) -> Any:
-        try:
-            if self._pool.get_idle_size():  # there is nothing to wait for
-                return await self._pool.acquire()
-            # The pool's own timeout would cost each call a task.
-            async with asyncio.timeout(self.acquire_seconds):
-                return await self._pool.acquire()
-        except TimeoutError as error:
-            if self._pool.get_size() < self._pool.get_max_size():
-                raise _away(error) from error
-            metrics.POOL_REFUSED.inc()
-            raise errors.overloaded() from None
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, *CONNECTION_LOST) as error:
-            raise _away(error) from error
+        return self.pool.connection()
 
     @asynccontextmanager
     async def statement(self, changes: Collection[UUID] = ()) -> AsyncIterator[Any]:
@@ -287,33 +251,10 @@ async def _pool(
     connections: int,
     options: dict[str, Any],
     on_query: Callable[[Any], None] | None = None,
-) -> asyncpg.Pool:
+) -> Pool:
     async def prepare(connection: Any) -> None:
         await sessions.prepare(connection)
         if on_query is not None:
             connection.add_query_logger(on_query)
 
-    async def leave_as_it_is(connection: Any) -> None:
-        """No session state is ever set outside a transaction, so there is nothing to reset."""
-
-    return await asyncpg.create_pool(
-        url,
-        min_size=0,
-        max_size=connections,
-        max_inactive_connection_lifetime=0,
-        init=prepare,
-        reset=leave_as_it_is,
-        **options,
-    )
-
-
-def _is_lost(connection: Any) -> bool:
-    try:
-        return bool(connection.is_closed())
-    except asyncpg.InterfaceError:  # the pool has taken it back already
-        return True
-
-
-def _away(error: Exception) -> errors.ServiceError:
-    log.warning("the database does not answer", error=type(error).__name__)
-    return errors.unavailable("The service cannot reach its database: try again.")
+    return await Pool.open(url, options, connections=connections, prepare=prepare)

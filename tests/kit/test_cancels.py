@@ -11,7 +11,7 @@ import asyncpg
 import grpc
 from grpc import StatusCode
 
-from services.kit import db
+from services.kit import pool
 from services.kit.ids import uuid7
 from tests.kit.schema import INSERT, SLEEP
 from tests.kit.serving import Served
@@ -52,7 +52,7 @@ class TestUnderCancels:
         # The last ones may still be at it; one that leaked would stay until Postgres ends it.
         began = time.monotonic()
         while await owner_connection.fetchval(BUSY):
-            assert time.monotonic() - began < db.ACQUIRE_SECONDS * 2
+            assert time.monotonic() - began < pool.ACQUIRE_SECONDS * 2
             await asyncio.sleep(0.05)
         # All connections are there to be lent out again, at once.
         async with contextlib.AsyncExitStack() as held:
@@ -79,6 +79,6 @@ class TestUnderCancels:
             began = time.monotonic()
             with refused(StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED") as refusal:
                 await served.stub.GetThing(Thing(), timeout=20)
-            assert time.monotonic() - began < db.ACQUIRE_SECONDS + AT_ONCE
+            assert time.monotonic() - began < pool.ACQUIRE_SECONDS + AT_ONCE
             assert refusal[0].retry_seconds == 1
-            assert db.ACQUIRE_SECONDS < 2
+            assert pool.ACQUIRE_SECONDS < 2

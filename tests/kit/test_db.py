@@ -16,7 +16,7 @@ from grpc import StatusCode
 
 from cli.postgres import Cluster
 from cli.topology import ALL_SERVICES
-from services.kit import db, sessions
+from services.kit import db, pool, sessions
 from services.kit.db import Database, Statement
 from services.kit.errors import ServiceError
 from services.kit.ids import uuid7
@@ -110,9 +110,46 @@ class TestPool:
             with pytest.raises(ServiceError) as raised:
                 async with database.connection():
                     pass
-            assert time.monotonic() - began < db.ACQUIRE_SECONDS + AT_ONCE
+            assert time.monotonic() - began < pool.ACQUIRE_SECONDS + AT_ONCE
         assert raised.value.code == StatusCode.RESOURCE_EXHAUSTED
         assert raised.value.retry_after is not None
+
+    async def test_what_comes_back_in_order_is_lent_again(self, url: str) -> None:
+        pid = Statement(sa.select(sa.func.pg_backend_pid()))
+        async with small(url, 3) as database:
+            found = []
+            for _ in range(4):
+                async with database.connection() as connection:
+                    found.append(await pid.value(connection))
+                assert lent_out() == 0
+            assert len(set(found)) == 1
+
+    async def test_one_that_a_call_failed_with_is_lent_again_when_it_is_done(
+        self, url: str
+    ) -> None:
+        """A statement that is given up is still at work in Postgres for a moment."""
+        async with small(url, 1) as database:
+            for _ in range(20):
+                with pytest.raises(TimeoutError):
+                    async with database.connection() as connection, asyncio.timeout(0.005):
+                        await SLEEP.value(connection, seconds=1)
+                async with database.connection() as connection:
+                    assert await connection.fetchval("SELECT 7") == 7
+
+    async def test_many_who_wait_are_served_in_turn(self, url: str) -> None:
+        async with small(url, 2) as database:
+            await asyncio.gather(*(sleep_once(database) for _ in range(50)))
+            assert lent_out() == 0
+
+    async def test_it_closes_while_a_connection_is_lent_out(self, url: str) -> None:
+        async with small(url) as database:
+            await asyncio.gather(sleep_once(database), sleep_once(database))
+            last = asyncio.create_task(sleep_once(database))
+            await asyncio.sleep(0)
+            began = time.monotonic()
+            await database.close()
+            assert time.monotonic() - began < pool.CLOSE_SECONDS
+            await last
 
     async def test_a_connection_that_comes_free_is_taken(self, url: str) -> None:
         async with small(url, 1) as database:
@@ -184,7 +221,7 @@ class TestLostConnections:
     async def test_somebody_who_does_not_answer_is_unavailable_not_busy(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(db, "ACQUIRE_SECONDS", 0.2)
+        monkeypatch.setattr(pool, "ACQUIRE_SECONDS", 0.2)
         monkeypatch.setattr(db, "READY_SECONDS", 0.2)
         with socket.create_server(("127.0.0.1", 0)) as silent:
             address = f"postgresql://x:y@127.0.0.1:{silent.getsockname()[1]}/z"
