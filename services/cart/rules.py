@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 from uuid import UUID
 
 from services.kit import errors
@@ -59,6 +60,33 @@ def limit_reached(resource: str, limit: int, message: str) -> errors.ServiceErro
     return errors.failed_precondition(
         reason_pb2.REASON_LIMIT_REACHED, message, resource=resource, limit=str(limit)
     )
+
+
+def with_pieces(
+    items: Iterable[Mapping[str, Any]],
+    id: UUID,
+    variant_id: UUID,
+    quantity: int,
+    price: tuple[int, str],
+) -> list[Mapping[str, Any]]:
+    """A cart's items once pieces of a variant are put in; `id` is that of a new item.
+
+    Raises FAILED_PRECONDITION for more than a cart holds, and for a second currency.
+    """
+    by_variant = {item["variant_id"]: item for item in items}
+    own = by_variant.get(str(variant_id), {"id": str(id), "variant_id": str(variant_id)})
+    together = own.get("quantity", 0) + quantity
+    if together > MOST_PIECES:
+        raise too_many_pieces()
+    by_variant[str(variant_id)] = {
+        **own,
+        "quantity": together,
+        "unit_price": price[0],
+        "currency": price[1],
+    }
+    check_item_count(len(by_variant))
+    check_one_currency(by_variant.values(), price[1])
+    return list(by_variant.values())
 
 
 def merged_quantity(own: int, guests: int, variant: VariantSnapshot | None) -> int:

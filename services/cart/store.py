@@ -20,7 +20,7 @@ from services.cart.tables import carts, items, metadata, orders
 from services.kit import errors, idempotency
 from services.kit.db import Connection, Row, Statement
 from services.kit.ids import uuid7
-from services.kit.statements import json_object
+from services.kit.statements import Fields, json_object
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,7 @@ _CART_ID = sa.bindparam("of_cart", type_=sa.Uuid)
 _USER_ID = sa.bindparam("of_user", type_=sa.Uuid)
 _TOKEN_HASH = sa.bindparam("of_token", type_=sa.LargeBinary)
 _changed = {"version": carts.c.version + 1, "update_time": sa.func.now()}
+_LOCKED = (carts.c.id, carts.c.version, carts.c.update_time)
 _guests = sa.and_(carts.c.token_hash == _TOKEN_HASH, carts.c.merge_time.is_(None))
 _customers = carts.c.user_id == _USER_ID
 
@@ -63,18 +64,16 @@ _BY_ID = Statement(CART.where(carts.c.id == _ID))
 _OF_CUSTOMER = Statement(CART.where(_customers))
 _OF_GUEST = Statement(CART.where(_guests))
 _TOUCH_CUSTOMERS = Statement(
-    sa.update(carts).where(_customers).values(**_changed).returning(carts.c.id, carts.c.version)
+    sa.update(carts).where(_customers).values(**_changed).returning(*_LOCKED)
 )
-_touch_guests = (
-    sa.update(carts).where(_guests).values(**_changed).returning(carts.c.id, carts.c.version)
-)
+_touch_guests = sa.update(carts).where(_guests).values(**_changed).returning(*_LOCKED)
 _TOUCH_GUESTS = Statement(_touch_guests)
 _TOUCH = Statement(sa.update(carts).where(carts.c.id == _ID).values(**_changed))
 _make_customers = (
     insert(carts)
     .values(id=_ID, user_id=_USER_ID)
     .on_conflict_do_update(index_elements=["user_id"], set_=_changed)
-    .returning(carts.c.id, carts.c.version)
+    .returning(*_LOCKED)
 )
 _MAKE_CUSTOMERS = Statement(_make_customers)
 
@@ -108,7 +107,7 @@ def _add_item(cart: Any) -> Statement:
         .cte("added")
     )
     return Statement(
-        sa.select(locked.c.id, locked.c.version, added.c.id.label("added")).select_from(
+        sa.select(*locked.c, added.c.id.label("added")).select_from(
             locked.outerjoin(added, sa.true())
         )
     )
@@ -116,8 +115,16 @@ def _add_item(cart: Any) -> Statement:
 
 _ADD_TO_CUSTOMERS = _add_item(_make_customers)
 _ADD_TO_GUESTS = _add_item(_touch_guests)
-_ADD_TO_NEW = _add_item(
-    insert(carts).values(id=_ID, token_hash=_TOKEN_HASH).returning(carts.c.id, carts.c.version)
+_ADD_TO_NEW = _add_item(insert(carts).values(id=_ID, token_hash=_TOKEN_HASH).returning(*_LOCKED))
+_ADD_TO_UNCHANGED = _add_item(
+    sa.update(carts)
+    .where(
+        carts.c.id == _ID,
+        carts.c.version == sa.bindparam("seen_version", type_=carts.c.version.type),
+        carts.c.merge_time.is_(None),
+    )
+    .values(**_changed)
+    .returning(*_LOCKED)
 )
 _of_item = sa.and_(items.c.cart_id == _CART_ID, items.c.id == _ID)
 _SET_QUANTITY = Statement(
@@ -242,13 +249,7 @@ async def add_item(
     The cart of a customer who has none is made, and that of a guest whose token is `new`. Raises
     NOT_FOUND for a guest's that does not exist. Nothing is `added` when it would be too many.
     """
-    item = {
-        "item_id": uuid7(),
-        "new_variant_id": variant_id,
-        "new_quantity": quantity,
-        "new_unit_price": price[0],
-        "new_currency": price[1],
-    }
+    item = _item_values(uuid7(), variant_id, quantity, price)
     if owner.user_id is not None:
         return await _ADD_TO_CUSTOMERS.one(tx, row_id=uuid7(), of_user=owner.user_id, **item)
     if new:
@@ -257,6 +258,38 @@ async def add_item(
     if row is None:
         raise _not_found()
     return row
+
+
+async def add_item_to(
+    connection: Connection,
+    seen: Fields,
+    id: UUID,
+    variant_id: UUID,
+    quantity: int,
+    price: tuple[int, str],
+) -> Row | None:
+    """Put pieces into a cart that is still as it was seen: its new `version` and `update_time`.
+
+    None when it has changed, and nothing was done. The item has this `id` if it is new.
+    """
+    return await _ADD_TO_UNCHANGED.first(
+        connection,
+        row_id=seen["id"],
+        seen_version=seen["version"],
+        **_item_values(id, variant_id, quantity, price),
+    )
+
+
+def _item_values(
+    id: UUID, variant_id: UUID, quantity: int, price: tuple[int, str]
+) -> dict[str, Any]:
+    return {
+        "item_id": id,
+        "new_variant_id": variant_id,
+        "new_quantity": quantity,
+        "new_unit_price": price[0],
+        "new_currency": price[1],
+    }
 
 
 async def set_quantity(tx: Connection, cart_id: UUID, id: UUID, quantity: int) -> None:

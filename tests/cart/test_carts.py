@@ -242,7 +242,20 @@ class TestAddItem:
             async with served.counting() as statements:
                 await carts.AddItem(request, metadata=customer())
             counts.append(len(statements))
-        assert counts == [3, 3, 3]
+        assert counts == [3, 2, 2]  # the first makes the cart
+
+    async def test_what_it_answers_is_the_cart(
+        self, carts: CartServiceStub, shelf: Shelf, customer: User
+    ) -> None:
+        hat, scarf = await shelf.put("Hat"), await shelf.put("Scarf")
+        for key, product in enumerate((hat, scarf, hat, hat, scarf)):
+            for named in ("", f"key-{key}"):
+                answer = await carts.AddItem(
+                    AddItemRequest(variant_id=product.default_variant_id, quantity=key + 1),
+                    metadata=customer(key=named),
+                )
+                assert answer == await carts.GetCart(GetCartRequest(), metadata=customer())
+        assert [item.quantity for item in answer.items] == [2 * (1 + 3 + 4), 2 * (2 + 5)]
 
     async def test_a_product_is_its_default_variant_also_beside_others_of_its_variants(
         self, carts: CartServiceStub, shelf: Shelf, customer: User
