@@ -36,12 +36,9 @@ LEFT_OUT = {"traces"}
 def load() -> None:
     """Load what services share. What is one service's own, it loads when it is forked."""
     gc.disable()  # nothing of it is garbage
-    # structlog would load it, 4 MB, to draw tracebacks, of which services write others.
-    sys.modules["rich"] = None  # type: ignore[assignment]
     for module in pkgutil.iter_modules(kit.__path__):
         if module.name not in LEFT_OUT:
             importlib.import_module(f"{kit.__name__}.{module.name}")
-    del sys.modules["rich"]  # a program may want it
     # The collector of a fork will not look at it: it would write to every page.
     gc.freeze()
 

@@ -12,10 +12,11 @@ import traceback
 from collections.abc import Iterator
 from typing import Any
 
-import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
+from services.kit import call, lean
 
-from services.kit import call
+with lean.without("rich"):
+    import structlog
+    from structlog.typing import EventDict, Processor, WrappedLogger
 
 # A key that contains one of these never shows its value.
 SECRET_WORDS = ("password", "token", "secret", "authorization", "email", "phone", "address_line")

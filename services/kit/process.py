@@ -11,7 +11,7 @@ from typing import TypeVar
 import uvloop
 from sqlalchemy import MetaData
 
-from services.kit import logs, metrics, tracing
+from services.kit import lean, logs, metrics, tracing
 from services.kit.db import Database
 from services.kit.server import Server
 from services.kit.settings import ServiceSettings, SettingsError
@@ -52,6 +52,7 @@ def run(
         finally:
             await database.close()
 
+    lean.share_one_heap()
     try:
         settings = kind.load()
         logs.configure(settings.service, form=settings.log_format, level=settings.log_level)

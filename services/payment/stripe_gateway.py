@@ -9,10 +9,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
-import httpx
-import stripe
-
-from services.kit import logs, tracing
+from services.kit import lean, logs, tracing
 from services.kit.statements import Fields
 from services.payment import stripe_answers
 from services.payment.breaker import Breaker, RejectedError
@@ -28,6 +25,10 @@ from services.payment.gateway import (
 )
 from services.payment.stripe_answers import Object
 from shop.payment.v1.payment_pb2 import Refund
+
+with lean.without("click", "requests", "rich"):
+    import httpx
+    import stripe
 
 log = logs.logger("gateway")
 

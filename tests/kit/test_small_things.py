@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -9,7 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import StatusCode
 from hypothesis import given, strategies as st
 
-from services.kit import etags, ids, times
+from services.kit import etags, ids, lean, times
 from services.kit.errors import ServiceError
 
 
@@ -74,3 +77,24 @@ class TestTimes:
         moment = datetime(2026, 1, 1, 12, tzinfo=UTC)
         elsewhere = moment.astimezone(timezone(timedelta(hours=9)))
         assert times.timestamp(elsewhere) == times.timestamp(moment)
+
+
+class TestLean:
+    def test_what_is_left_out_can_be_imported_afterwards(self) -> None:
+        absent = "wsgiref.validate"
+        sys.modules.pop(absent, None)
+        with lean.without(absent, "json"):
+            importlib.import_module("json")  # it was there before
+            with pytest.raises(ImportError):
+                importlib.import_module(absent)
+        importlib.import_module(absent)
+
+    def test_services_load_nothing_that_only_draws(self) -> None:
+        said = subprocess.run(
+            [sys.executable, "-c", "import services.payment.__main__, sys; print(*sys.modules)"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert {"stripe", "httpx", "structlog"} <= set(said.stdout.split())
+        assert {"rich", "click", "requests"}.isdisjoint(said.stdout.split())
