@@ -173,6 +173,8 @@ def render(edge: Edge) -> str:
         rpcs=rpcs,
         grpc_services=list(dict.fromkeys(rpc.grpc_service for rpc in rpcs)),
         bound_twice=_bound_twice(rpcs),
+        created=_paths(rpc for rpc in rpcs if rpc.creates),
+        cacheable=_paths(rpc for rpc in rpcs if rpc.cacheable),
         refusals=refusals(rpcs, edge.options.strict_rate),
         pages=web.pages(),
         discovery=_discovery,
@@ -198,6 +200,11 @@ def _bound_twice(rpcs: Iterable[Rpc]) -> dict[str, str]:
                 paths[name].add(binding.pattern)
                 paths[camel].add(binding.pattern)
     return {name: "|".join(sorted(patterns)) for name, patterns in sorted(paths.items())}
+
+
+def _paths(rpcs: Iterable[Rpc]) -> str:
+    """Regular expression for the REST paths of these methods."""
+    return "|".join(sorted({binding.pattern for rpc in rpcs for binding in rpc.bindings}))
 
 
 def _discovery(endpoints: Iterable[Address]) -> str:

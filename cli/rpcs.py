@@ -49,6 +49,7 @@ class Rpc:
     service: str  # which of ours serves it: users, catalog …
     credentials: Credentials
     strictly_limited: bool
+    cacheable: bool
     streams: bool
     bindings: tuple[Binding, ...]
 
@@ -61,6 +62,11 @@ class Rpc:
     def reads(self) -> bool:
         """Whether calling it twice is calling it once: HTTP says so of GET (RFC 9110, 9.2.2)."""
         return all(binding.verb == "GET" for binding in self.bindings)
+
+    @property
+    def creates(self) -> bool:
+        """Whether it answers 201: the standard verb tells (AIP-133)."""
+        return self.name.startswith("Create")
 
 
 def public_rpcs(descriptors: bytes, services: Collection[str]) -> list[Rpc]:
@@ -106,6 +112,7 @@ def _rpc(service: str, grpc_service: str, method: descriptor_pb2.MethodDescripto
         service=service,
         credentials=credentials,
         strictly_limited=options[access_pb2.strictly_limited],
+        cacheable=options[access_pb2.cacheable],
         streams=method.server_streaming or method.client_streaming,
         bindings=tuple(_bindings(name, options[annotations_pb2.http])),
     )

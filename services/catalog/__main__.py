@@ -57,7 +57,11 @@ def build(settings: Settings, database: Database) -> Server:
         most_seconds=settings.replica_seconds,
     )
     products = CatalogService(database, replica)
-    catalog.add(catalog_pb2_grpc.add_CatalogServiceServicer_to_server, products)
+    catalog.add(
+        catalog_pb2_grpc.add_CatalogServiceServicer_to_server,
+        products,
+        GetProduct=products.recall_product,
+    )
     catalog.add(stock_pb2_grpc.add_StockServiceServicer_to_server, StockService(database))
 
     expiry = partial(sweeper.free_expired, database)

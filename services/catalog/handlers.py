@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from google.protobuf.empty_pb2 import Empty
+from google.protobuf.message import DecodeError
 
 from services.catalog import category_store, messages, rules, search, shelf, stock_store, store
 from services.catalog.browsing import Browsing
@@ -58,6 +59,13 @@ class CatalogService(Categories, Stock):
             products=[messages.product(found[id], staff=True) for id in ids if id in found],
             next_page_token=next_page_token,
         )
+
+    def recall_product(self, raw: bytes) -> bytes | None:
+        """What GetProduct answers the public, if that is on the shelf: a valid id or slug is."""
+        try:
+            return self.shelf.get(catalog_pb2.GetProductRequest.FromString(raw).id)
+        except DecodeError:
+            return None  # `validate` says why
 
     async def GetProduct(
         self, request: catalog_pb2.GetProductRequest, context: Any

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from typing import Any
 
@@ -30,6 +30,12 @@ PUBLIC = "public, max-age=5, stale-while-revalidate=30"
 # The second is the edge's, which leaves it out of a 304 (RFC 9110, 15.4.5).
 VARY = "authorization, Accept-Encoding"
 
+# The edge keeps the JSON of an answer of up to so many bytes until its trailers have come, and
+# makes headers of them (`rest_status`). What stands there travels with the answer; what is sent in
+# front of it is a write to the socket, and a wait, by itself. JSON above 60 KB is not kept: an etag
+# is then missing, but a 201 must not be, so that is expected to be ten times as long as JSON.
+KEPT_BYTES, KEPT_FOR_SURE_BYTES = 16_384, 4096
+
 REMEMBERED_TAGS = 1000
 
 _TAGS = re.compile(r'(?:W/)?"([^"]*)"')
@@ -44,19 +50,28 @@ def conditional(method: Method, handler: Handler) -> Handler:
 
 
 def _read(method: Method, handler: Handler) -> Handler:
-    """Name what is answered, and answer an empty message as 304 to those who have it.
-
-    That is known when it has been read: what is saved is making JSON of it, and sending it.
-    """
-    nothing = method.answer()
-    tag_of = _tags(method)
+    say = answering(method)
 
     async def read(request: Any, context: Any) -> Any:
-        answer = await handler(request, context)
+        return await say(await handler(request, context), context)
+
+    return read
+
+
+def answering(method: Method) -> Callable[[Any, Any], Awaitable[Any]]:
+    """How an answer of a cacheable method is given: a message or one serialized, and the context.
+
+    REST clients are told its name; those who have it are answered an empty message as 304. That is
+    known when it has been read: what is saved is making JSON of it, and sending it.
+    """
+    tag_of = _tags(method)
+
+    async def say(answer: Message | bytes, context: Any) -> Message | bytes:
         current = call.current()
         if CAME_AS_REST not in current.metadata:
             return answer
-        tag = tag_of(answer)
+        raw = _serialized(answer)
+        tag = tag_of(raw)
         metadata = [("etag", f'W/"{tag}"'), ("vary", VARY)]
         if not current.authorization:  # staff sees more; what depends on a token is for no cache
             metadata.append(("cache-control", PUBLIC))
@@ -64,16 +79,20 @@ def _read(method: Method, handler: Handler) -> Handler:
         unchanged = known is not None and (known == "*" or tag in _TAGS.findall(known))
         if unchanged:
             metadata.append((HTTP_CODE, "304"))
-        await context.send_initial_metadata(metadata)
-        return nothing if unchanged else answer
+            raw = b""
+        if len(raw) <= KEPT_BYTES:
+            context.set_trailing_metadata(metadata)
+        else:
+            await context.send_initial_metadata(metadata)
+        return raw
 
-    return read
+    return say
 
 
-def _tags(method: Method) -> Callable[[Message | bytes], str]:
+def _tags(method: Method) -> Callable[[bytes], str]:
     """What names an answer of the method: a hash, behind the resource's etag if it has one."""
     if "etag" not in method.answer.DESCRIPTOR.fields_by_name:
-        return lambda answer: _digest(_serialized(answer))
+        return _digest
 
     # What is answered from memory is the same bytes each time, and need not be read for its etag.
     @lru_cache(REMEMBERED_TAGS)
@@ -81,7 +100,7 @@ def _tags(method: Method) -> Callable[[Message | bytes], str]:
         message: Any = method.answer.FromString(raw)
         return f"{message.etag}-{_digest(raw)}"
 
-    return lambda answer: tag(_serialized(answer))
+    return tag
 
 
 def _serialized(answer: Message | bytes) -> bytes:

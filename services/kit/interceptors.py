@@ -1,7 +1,7 @@
 """What happens around every method, from the outside in.
 
-observe, answer, limit, authenticate, validate, conditional, idempotent, retry; and around them all,
-where traces are taken, what takes them.
+observe, recall, answer, limit, authenticate, validate, conditional, idempotent, retry; and around
+them all, where traces are taken, what takes them.
 
 Each layer is a function from a method and its handler to a handler. They are put around a handler
 once, when it is registered (`kit.server`), and not looked up per call: an interceptor of grpc.aio
@@ -29,7 +29,13 @@ from services.kit import (
     tracing,
 )
 from services.kit.auth import SERVICE_HEADER, Authenticator
-from services.kit.conditional import CAME_AS_REST, HTTP_CODE, conditional
+from services.kit.conditional import (
+    CAME_AS_REST,
+    HTTP_CODE,
+    KEPT_FOR_SURE_BYTES,
+    answering,
+    conditional,
+)
 from services.kit.deadlines import Deadlines
 from services.kit.errors import ServiceError
 from services.kit.ids import request_id
@@ -47,9 +53,6 @@ DEFAULT_SECONDS = 10.0
 # What a call's handler leaves of its time, at most a tenth, for undoing and saying so.
 MARGIN_SECONDS = 0.1
 SLOW_SECONDS = 1.0
-# Of an answer up to this the edge keeps the JSON until its trailers have come. What stands in them
-# travels with the answer; what is sent in front of it is a write to the socket by itself.
-SMALL_BYTES = 4096
 ATTEMPTS = 4
 SERVER_FAULTS = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
 
@@ -65,6 +68,7 @@ def stack(
     return [
         *tracing.current().layers,
         observe,
+        recall,
         answer,
         limit(concurrent_rpcs),
         authenticate(auth),
@@ -122,6 +126,29 @@ def _log(method: Method, current: call.Call, code: str, took: float) -> None:
         log.info("call", code=code, ms=ms)
 
 
+def recall(method: Method, handler: Handler) -> Handler:
+    """Give callers without a token what the service remembers, before anything else is looked at.
+
+    Somebody has asked the same before, and got this answer through all layers. There is nothing to
+    permit, to wait for or to end, so they are left out: they would cost as much as gRPC itself.
+    """
+    known = method.recall
+    if known is None:
+        return handler
+    if method.access != access_pb2.ACCESS_PUBLIC or not method.cacheable:
+        raise RuntimeError(f"{method.path} is not the same for everybody")
+    say = answering(method)
+
+    async def recalled(request: Any, context: Any) -> Any:
+        if "authorization" not in call.current().metadata:
+            remembered = known(request)
+            if remembered is not None:
+                return await say(remembered, context)
+        return await handler(request, context)
+
+    return recalled
+
+
 def answer(method: Method, handler: Handler) -> Handler:
     """Turn whatever is raised into a status. Nobody else sets codes, and nothing of ours leaks out.
 
@@ -143,7 +170,7 @@ def answer(method: Method, handler: Handler) -> Handler:
         current = call.current()
         if current.location:
             told = ((HTTP_CODE, "201"), ("location", current.location))
-            if CAME_AS_REST in current.metadata and result.ByteSize() <= SMALL_BYTES:
+            if CAME_AS_REST in current.metadata and result.ByteSize() <= KEPT_FOR_SURE_BYTES:
                 context.set_trailing_metadata(told)
             else:
                 await context.send_initial_metadata(told)

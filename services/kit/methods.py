@@ -17,11 +17,16 @@ READS = ("Get", "List", "BatchGet", "Watch")
 
 Answer = TypeVar("Answer", bound=Message)
 Handler = Callable[[Any, Any], Awaitable[Any]]
+# The answer to a request as it was sent, serialized as well, if it is remembered.
+Recall = Callable[[bytes], bytes | None]
 
 
 @dataclass(frozen=True)
 class Method:
-    """A method as its proto declares it."""
+    """A method as its proto declares it, and what its service remembers of it.
+
+    `recall` tells what anybody without a token is answered.
+    """
 
     path: str
     name: str
@@ -32,9 +37,10 @@ class Method:
     answer: type[Message]
     streams: bool = False
     cacheable: bool = False
+    recall: Recall | None = None
 
     @classmethod
-    def of(cls, descriptor: MethodDescriptor) -> Method:
+    def of(cls, descriptor: MethodDescriptor, recall: Recall | None = None) -> Method:
         """Read the options of `shop/options/v1/access.proto`."""
         options = descriptor.GetOptions().Extensions
         return cls(
@@ -47,6 +53,7 @@ class Method:
             answer=GetMessageClass(descriptor.output_type),
             streams=descriptor.server_streaming,
             cacheable=options[access_pb2.cacheable],
+            recall=recall,
         )
 
     @property

@@ -17,7 +17,7 @@ from grpc_reflection.v1alpha import reflection
 from services.kit import failures, interceptors, logs, tasks
 from services.kit.auth import Authenticator
 from services.kit.interceptors import Layer, Method
-from services.kit.methods import written
+from services.kit.methods import Recall, written
 from services.kit.settings import ServiceSettings, SettingsError, host_and_port
 
 log = logs.logger("server")
@@ -125,14 +125,19 @@ class Server:
             telling_seconds=TELLING_SECONDS,
         )
 
-    def add(self, register: Callable[[Any, Any], None], servicer: Any) -> None:
-        """Serve `servicer`; `register` is the generated `add_…Servicer_to_server`."""
+    def add(self, register: Callable[[Any, Any], None], servicer: Any, **recalls: Recall) -> None:
+        """Serve `servicer`; `register` is the generated `add_…Servicer_to_server`.
+
+        `recalls` has what is remembered of the answers of a method, by its name.
+        """
         registry = _Registry()
         register(servicer, registry)
         for service, handlers in registry.services.items():
             descriptor = descriptor_pool.Default().FindServiceByName(service)
             wrapped = {
-                name: self._wrap(Method.of(descriptor.methods_by_name[name]), handler)
+                name: self._wrap(
+                    Method.of(descriptor.methods_by_name[name], recalls.get(name)), handler
+                )
                 for name, handler in handlers.items()
             }
             generic = grpc.method_handlers_generic_handler(service, wrapped)

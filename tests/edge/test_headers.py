@@ -11,6 +11,7 @@ from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from shop.catalog.v1 import catalog_pb2
 from shop.users.v1 import users_pb2
 from tests.edge import grpc_web
 from tests.edge.conftest import Shop
@@ -153,6 +154,33 @@ class TestAnswers:
             assert answer.json()["email"] == "a"
             assert "x-http-code" not in answer.headers
             assert "x-shop-note" not in answer.headers
+
+    @pytest.mark.parametrize("path", ["/api/products/7", "/api/products/7/"])
+    async def test_what_stands_in_the_trailers_of_a_read_are_headers(
+        self, shop: Shop, path: str
+    ) -> None:
+        told = {"etag": 'W/"v1-7"', "vary": "authorization", "cache-control": "public, max-age=5"}
+
+        async def tagged(_: Any, context: Any) -> catalog_pb2.Product:
+            context.set_trailing_metadata(tuple(told.items()))
+            return catalog_pb2.Product(id="7")
+
+        shop.catalog.answers["GetProduct"] = tagged
+        answer = await shop.rest("GET", path)
+        assert answer.json()["id"] == "7"
+        for name, value in told.items():
+            assert answer.headers[name].startswith(value)
+
+    async def test_whoever_has_it_gets_304(self, shop: Shop) -> None:
+        async def unchanged(_: Any, context: Any) -> catalog_pb2.Product:
+            context.set_trailing_metadata((("etag", 'W/"v1-7"'), ("x-http-code", "304")))
+            return catalog_pb2.Product()
+
+        shop.catalog.answers["GetProduct"] = unchanged
+        answer = await shop.rest("GET", "/api/products/7/", headers={"if-none-match": 'W/"v1-7"'})
+        assert (answer.status_code, answer.content) == (httpx.codes.NOT_MODIFIED, b"")
+        assert answer.headers["etag"] == 'W/"v1-7"'
+        assert "content-type" not in answer.headers
 
     async def test_a_long_answer_is_none_the_worse(self, shop: Shop) -> None:
         async def created(request: users_pb2.CreateUserRequest, context: Any) -> users_pb2.User:

@@ -11,6 +11,7 @@ import grpc
 from services.kit import auth, interceptors
 from services.kit.call import Caller
 from services.kit.db import Database
+from services.kit.methods import Recall
 from services.kit.server import Server
 from tests import callers
 from tests.kit.things import Things, ThingStub, add_to_server
@@ -64,8 +65,9 @@ async def serving(
     drain_seconds: float = 1.0,
     telling_seconds: float = 0.0,
     secrets: Sequence[str] = (callers.SECRET,),
+    **recalls: Recall,
 ) -> AsyncIterator[Served]:
-    """Serve things until the block ends."""
+    """Serve things until the block ends; `recalls` is what a server's `add` takes."""
     layers = interceptors.stack(
         authenticator(check_session=check_session),
         secrets=[secret.encode() for secret in secrets],
@@ -81,7 +83,7 @@ async def serving(
         telling_seconds=telling_seconds,
     )
     things = Things()
-    server.add(add_to_server, things)
+    server.add(add_to_server, things, **recalls)
     await server.start()
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:

@@ -6,14 +6,16 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from google.protobuf.message import DecodeError
 from grpc import StatusCode
+from prometheus_client import REGISTRY
 
 from services.kit import errors
 from services.kit.etags import check_etag
 from services.kit.methods import serialized
 from tests import callers
 from tests.kit.serving import Served, serving
-from tests.kit.things import Thing
+from tests.kit.things import SERVICE, Thing
 from tests.running import refused
 
 REST = (("x-envoy-original-path", "/api/things/1"),)
@@ -29,8 +31,13 @@ async def read(
     served: Served, *metadata: tuple[str, str], id: str = "1"
 ) -> tuple[Any, dict[str, str]]:
     """A read as the edge passes it on: the answer, and what is said about it."""
-    call = served.stub.GetCachedThing(Thing(id=id, etag="v3"), metadata=metadata)
-    return await call, dict(await call.initial_metadata())
+    return await heard(served.stub.GetCachedThing(Thing(id=id, etag="v3"), metadata=metadata))
+
+
+async def heard(call: Any) -> tuple[Any, dict[str, str]]:
+    """An answer, with the metadata before and behind it."""
+    answer = await call
+    return answer, {**dict(await call.initial_metadata()), **dict(await call.trailing_metadata())}
 
 
 class TestReads:
@@ -154,3 +161,69 @@ class TestChanges:
         with refused(StatusCode.INVALID_ARGUMENT, "VALIDATION_FAILED") as held:
             await served.stub.PlainThing(Thing(), metadata=metadata)
         assert held[0].fields.keys() == {"if-match"}
+
+
+class TestRecall:
+    """What a service remembers is given to those without a token, before anything is asked."""
+
+    @pytest.fixture
+    async def served(self) -> AsyncIterator[Served]:
+        async with serving(GetCachedThing=self.recall) as running:
+            running.things.behaviour["GetCachedThing"] = self.handle
+            yield running
+
+    @staticmethod
+    def recall(raw: bytes) -> bytes | None:
+        try:
+            request = Thing.FromString(raw)
+        except DecodeError:
+            return None
+        if request.id != "1":
+            return None
+        remembered: bytes = Thing(id="1", etag="v3", text="remembered").SerializeToString()
+        return remembered
+
+    @staticmethod
+    async def handle(request: Any) -> Any:
+        return Thing(id=request.id, etag="v3", text="looked up")
+
+    @pytest.mark.parametrize(("id", "text"), [("1", "remembered"), ("2", "looked up")])
+    async def test_it_is_answered_if_it_is_there(self, served: Served, id: str, text: str) -> None:
+        answer, told = await heard(served.stub.GetCachedThing(Thing(id=id)))
+        assert answer == Thing(id=id, etag="v3", text=text)
+        assert "etag" not in told
+
+    async def test_it_is_counted(self, served: Served) -> None:
+        def calls() -> float:
+            labels = {"method": f"/{SERVICE}/GetCachedThing", "code": "OK"}
+            return REGISTRY.get_sample_value("shop_rpc_total", labels) or 0.0
+
+        before = calls()
+        await served.stub.GetCachedThing(Thing(id="1"))
+        assert calls() == before + 1
+
+    async def test_rest_clients_are_told_what_they_always_are(self, served: Served) -> None:
+        remembered, told = await read(served, *REST)
+        assert remembered.text == "remembered"
+        assert told["etag"].startswith('W/"v3-')
+        assert told["cache-control"].startswith("public")
+        nothing, again = await read(served, *REST, ("if-none-match", told["etag"]))
+        assert (nothing, again["x-http-code"]) == (Thing(), "304")
+
+    async def test_who_has_a_token_is_not_answered_from_memory(self, served: Served) -> None:
+        answer, _ = await read(served, *callers.User()())
+        assert answer.text == "looked up"
+
+    async def test_a_bad_token_is_refused(self, served: Served) -> None:
+        with refused(StatusCode.UNAUTHENTICATED, "TOKEN_INVALID"):
+            await read(served, ("authorization", "Bearer forged"))
+
+    async def test_rubbish_is_refused(self, served: Served) -> None:
+        method: Any = served.channel.unary_unary(f"/{SERVICE}/GetCachedThing")
+        with refused(StatusCode.INVALID_ARGUMENT, "MALFORMED_REQUEST"):
+            await method(b"\xff\xff")
+
+    async def test_only_what_is_the_same_for_everybody_is_remembered(self) -> None:
+        with pytest.raises(RuntimeError, match="not the same for everybody"):
+            async with serving(GetThing=self.recall):
+                pass

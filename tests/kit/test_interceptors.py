@@ -47,6 +47,7 @@ class TestStack:
         ]
         assert names == [
             "observe",
+            "recall",
             "answer",
             "limit",
             "authenticate",
