@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -102,9 +102,8 @@ def configuration(services: Iterable[str], environment: Mapping[str, str]) -> It
 
 
 def _oddities(settings: ServiceSettings) -> Iterator[Finding]:
-    service, told = settings.service, settings.model_dump()
-    secret = told.get("stripe_secret_key")
-    key = secret.get_secret_value() if secret is not None else ""
+    service, told = settings.service, asdict(settings)
+    key = told.get("stripe_secret_key", "")
     if settings.env == "production":
         if not settings.public_url.startswith("https://"):
             yield odd(

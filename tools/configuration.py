@@ -7,18 +7,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import typing
 from enum import Enum
 from pathlib import Path
-from types import UnionType
-from typing import Any
-
-import annotated_types
-from pydantic import SecretStr
-from pydantic.fields import FieldInfo
 
 from cli.topology import ALL_SERVICES
-from services.kit.settings import ServiceSettings
+from services.kit.settings import ServiceSettings, Setting
 
 NOTHING = ""
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
@@ -72,69 +65,50 @@ def settings_of(service: str) -> type[ServiceSettings]:
 
 def page() -> str:
     """The whole page."""
-    shared = {name for name in ServiceSettings.model_fields if name != "service"}
+    shared = {name for name in ServiceSettings.described() if name != "service"}
     classes = {service: settings_of(service) for service in ALL_SERVICES}
     users: dict[str, list[str]] = {}
     for service, kind in classes.items():
-        for name in kind.model_fields:
+        for name in kind.described():
             if name not in shared and name != "service":
                 users.setdefault(name, []).append(service)
     parts = [HEAD, "\n## Every service\n"]
-    parts.append(_table({name: ServiceSettings.model_fields[name] for name in sorted(shared)}))
+    parts.append(_table({name: ServiceSettings.described()[name] for name in sorted(shared)}))
     several = {name: who for name, who in users.items() if len(who) > 1}
     parts.append("\n## Several services\n")
     parts.append(
         _table(
-            {name: classes[who[0]].model_fields[name] for name, who in sorted(several.items())},
+            {name: classes[who[0]].described()[name] for name, who in sorted(several.items())},
             of=several,
         )
     )
     for service, kind in classes.items():
-        own = {n: f for n, f in kind.model_fields.items() if users.get(n) == [service]}
+        own = {n: f for n, f in kind.described().items() if users.get(n) == [service]}
         if own:
             parts.append(f"\n## Only {service}\n")
             parts.append(_table(own))
     return "".join(parts) + TAIL
 
 
-def _table(fields: dict[str, FieldInfo], of: dict[str, list[str]] | None = None) -> str:
+def _table(fields: dict[str, Setting], of: dict[str, list[str]] | None = None) -> str:
     head = ["variable", "what", "kind", "default"] + (["of"] if of else [])
     lines = ["| " + " | ".join(head) + " |", "| " + " | ".join("---" for _ in head) + " |"]
     for name, field in fields.items():
-        row = [f"`SHOP_{name.upper()}`", field.description or "", _kind(field), _default(field)]
+        row = [
+            f"`SHOP_{name.upper()}`",
+            field.rules.description or "",
+            field.allowed,
+            _default(field),
+        ]
         row += [", ".join(of[name])] if of else []
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |")
     return "\n" + "\n".join(lines) + "\n"
 
 
-def _kind(field: FieldInfo) -> str:
-    annotation: Any = field.annotation
-    if isinstance(annotation, UnionType):
-        (annotation,) = (one for one in typing.get_args(annotation) if one is not type(None))
-    if typing.get_origin(annotation) is typing.Literal:
-        return " or ".join(f"`{value}`" for value in typing.get_args(annotation))
-    words = {SecretStr: "*secret*", str: "text", int: "whole number", float: "number", Path: "path"}
-    if isinstance(annotation, type) and issubclass(annotation, Enum):
-        return "a name"
-    kind = words[annotation]
-    bounds = []
-    for rule in field.metadata:
-        match rule:
-            case annotated_types.Ge():
-                bounds.append(f"from {rule.ge}")
-            case annotated_types.Gt():
-                bounds.append(f"above {rule.gt}")
-            case annotated_types.Le():
-                bounds.append(f"to {rule.le}")
-            case annotated_types.MinLen() if rule.min_length > 1:
-                bounds.append(f"at least {rule.min_length} characters")
-    return ", ".join([kind, *bounds])
-
-
-def _default(field: FieldInfo) -> str:
-    if field.is_required():
+def _default(field: Setting) -> str:
+    if field.is_required:
         return "**required**"
-    if field.default in (None, "", SecretStr("")):
+    if field.default in (None, ""):
         return NOTHING
     default = field.default.value if isinstance(field.default, Enum) else field.default
     return f"`{default}`"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Literal
-
-from pydantic import Field
 
 from services.cart import store
 from services.cart.catalogue import Catalogue
@@ -16,7 +15,7 @@ from services.kit import clients, process, tasks
 from services.kit.auth import AccessTokens, Authenticator, Keys, ServiceCredential
 from services.kit.db import Database
 from services.kit.server import Server
-from services.kit.settings import ServiceSettings
+from services.kit.settings import ServiceSettings, setting
 from shop.cart.v1 import cart_pb2_grpc, checkout_pb2_grpc, erasure_pb2_grpc
 from shop.catalog.v1 import stock_pb2_grpc
 from shop.users.v1 import users_pb2, users_pb2_grpc
@@ -25,13 +24,14 @@ from shop.users.v1 import users_pb2, users_pb2_grpc
 CLEANUP_SECONDS = 600.0
 
 
+@dataclass(frozen=True, kw_only=True)
 class Settings(ServiceSettings):
     """What the cart service can be told, beside what every service can be."""
 
     service: Literal["cart"] = "cart"
-    users_address: str = Field(description="where the users service is: host:port, or several")
-    catalog_address: str = Field(description="where the catalogue is")
-    guest_cart_days: int = Field(30, ge=1, description="guests' carts are kept so long unused")
+    users_address: str = setting(description="where the users service is: host:port, or several")
+    catalog_address: str = setting(description="where the catalogue is")
+    guest_cart_days: int = setting(30, ge=1, description="guests' carts are kept so long unused")
 
 
 def build(settings: Settings, database: Database) -> Server:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal
-
-from pydantic import Field, SecretStr
 
 from services.catalog import sweeper
 from services.catalog.handlers import CatalogService
@@ -16,7 +15,7 @@ from services.kit.auth import AccessTokens, Authenticator, Keys, ServiceCredenti
 from services.kit.db import Database
 from services.kit.replica import Replica
 from services.kit.server import Server
-from services.kit.settings import ServiceSettings
+from services.kit.settings import ServiceSettings, setting
 from shop.catalog.v1 import catalog_pb2_grpc, stock_pb2_grpc
 from shop.users.v1 import users_pb2, users_pb2_grpc
 
@@ -24,15 +23,16 @@ from shop.users.v1 import users_pb2, users_pb2_grpc
 KEYS_SECONDS = 600.0
 
 
+@dataclass(frozen=True, kw_only=True)
 class Settings(ServiceSettings):
     """What the catalogue can be told, beside what every service can be."""
 
     service: Literal["catalog"] = "catalog"
-    users_address: str = Field(description="where the users service is: host:port, or several")
-    replica_database_url: SecretStr = Field(
-        SecretStr(""), description="a read-only replica, for who browses; empty: none"
+    users_address: str = setting(description="where the users service is: host:port, or several")
+    replica_database_url: str = setting(
+        "", description="a read-only replica, for who browses; empty: none", secret=True
     )
-    replica_seconds: float = Field(
+    replica_seconds: float = setting(
         2.0, gt=0, le=4, description="how far behind a replica may be that is read"
     )
 
@@ -51,7 +51,7 @@ def build(settings: Settings, database: Database) -> Server:
     catalog = Server.of(settings, auth, ready=database.ready, refuse_card_numbers=False)
     replica = Replica.of(
         database,
-        settings.replica_database_url.get_secret_value(),
+        settings.replica_database_url,
         metadata,
         connections=settings.database_connections,
         most_seconds=settings.replica_seconds,

@@ -13,10 +13,9 @@ from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 import aiosmtplib
-from pydantic import Field, SecretStr
 
 from services.kit import logs
-from services.kit.settings import ServiceSettings, SettingsError
+from services.kit.settings import ServiceSettings, SettingsError, setting
 
 log = logs.logger("mail")
 
@@ -124,20 +123,23 @@ class Smtp:
             log.warning("the mail was refused", mail=name, code=error.code)
 
 
+@dataclass(frozen=True, kw_only=True)
 class MailSettings(ServiceSettings):
     """What a service that sends mails can be told, beside what every service can be."""
 
-    mailbox: Path | None = Field(None, description="folder that mails are written to")
-    smtp_url: SecretStr | None = Field(
-        None, description="smtp://, smtp+starttls:// or smtps://user:password@host:port"
+    mailbox: Path | None = setting(None, description="folder that mails are written to")
+    smtp_url: str | None = setting(
+        None,
+        description="smtp://, smtp+starttls:// or smtps://user:password@host:port",
+        secret=True,
     )
-    mail_from: str = Field("Shop <no-reply@localhost>", description="sender of mails")
-    storefront_url: str = Field("", description="the shop's web pages, to which mails link")
+    mail_from: str = setting("Shop <no-reply@localhost>", description="sender of mails")
+    storefront_url: str = setting("", description="the shop's web pages, to which mails link")
 
     def delivery(self) -> Delivery:
         """Where mails go: to the SMTP server, if there is one. Raises SettingsError for nowhere."""
         if self.smtp_url is not None:
-            return Smtp(self.smtp_url.get_secret_value())
+            return Smtp(self.smtp_url)
         if self.mailbox is not None:
             return Mailbox(self.mailbox)
         own = f"SHOP_{self.service.upper()}_"

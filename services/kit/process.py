@@ -34,11 +34,11 @@ def run(
     async def serve(settings: Settings) -> None:
         asyncio.get_running_loop().set_exception_handler(logs.of_event_loop)
         database = await Database.open(
-            settings.database_url.get_secret_value(),
+            settings.database_url,
             metadata,
             name=f"shop {settings.service}",
             connections=settings.database_connections,
-            direct_url=settings.direct_database_url.get_secret_value(),
+            direct_url=settings.direct_database_url,
             on_query=tracing.current().on_query,
         )
         try:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
 import grpc
-from pydantic import Field
 
 from services.kit import clients, process, tasks
 from services.kit.auth import AccessTokens, Authenticator, Keys, ServiceCredential
 from services.kit.db import Database
 from services.kit.delivery import MailSettings
 from services.kit.server import Server
-from services.kit.settings import SettingsError
+from services.kit.settings import SettingsError, setting
 from services.order import sweeper
 from services.order.basket import Basket
 from services.order.checkout import Checkout
@@ -52,23 +52,24 @@ IDEMPOTENT: dict[str, tuple[str, ...]] = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
 class Settings(MailSettings):
     """Settings of orders."""
 
     service: Literal["order"] = "order"
-    users_address: str = Field(description="where the users service is: host:port, or several")
-    catalog_address: str = Field(description="where the catalogue is")
-    cart_address: str = Field(description="where carts are")
-    payment_address: str = Field("", description="where payments are; empty: none are taken")
-    payment_seconds: float = Field(
+    users_address: str = setting(description="where the users service is: host:port, or several")
+    catalog_address: str = setting(description="where the catalogue is")
+    cart_address: str = setting(description="where carts are")
+    payment_address: str = setting("", description="where payments are; empty: none are taken")
+    payment_seconds: float = setting(
         900.0, ge=1, le=86_000, description="how long an order waits for its payment"
     )
-    left_seconds: float = Field(
+    left_seconds: float = setting(
         sweeper.LEFT_AFTER.total_seconds(), gt=0, description="when a PENDING order was left"
     )
-    heartbeat_seconds: float = Field(15.0, gt=0, description="between signs of life of a stream")
-    watchers: int = Field(100, ge=0, description="streams that may be open at once")
-    fault: Point = Field(Point.NOWHERE, description="where the process kills itself, for tests")
+    heartbeat_seconds: float = setting(15.0, gt=0, description="between signs of life of a stream")
+    watchers: int = setting(100, ge=0, description="streams that may be open at once")
+    fault: Point = setting(Point.NOWHERE, description="where the process kills itself, for tests")
 
     def faults(self) -> Faults:
         """Where the process kills itself. Raises SettingsError in production."""

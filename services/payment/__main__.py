@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
-
 from services.kit import clients, process, tasks
 from services.kit.auth import AccessTokens, Authenticator, Keys, ServiceCredential
 from services.kit.db import Database
 from services.kit.server import Server
-from services.kit.settings import ServiceSettings, SettingsError
+from services.kit.settings import ServiceSettings, SettingsError, listed, setting
 from services.payment import event_store
 from services.payment.cashier import Cashier
 from services.payment.erasure import ErasureService
@@ -50,58 +49,55 @@ IDEMPOTENT = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
 class Settings(ServiceSettings):
     """What payments can be told, beside what every service can be."""
 
     service: Literal["payment"] = "payment"
-    users_address: str = Field(description="where the users service is: host:port, or several")
-    order_address: str = Field(description="where orders are: host:port, or several")
-    stripe_secret_key: SecretStr = Field(min_length=1, description="sk_live_… or sk_test_…")
-    stripe_webhook_secret: SecretStr = Field(
-        min_length=1, description="whsec_…; several, separated by commas, while one is rolled"
+    users_address: str = setting(description="where the users service is: host:port, or several")
+    order_address: str = setting(description="where orders are: host:port, or several")
+    stripe_secret_key: str = setting(
+        min_length=1, description="sk_live_… or sk_test_…", secret=True
     )
-    stripe_base_url: str = Field("", description="where Stripe's API is; empty: Stripe itself")
-    stripe_mark: str = Field(
+    stripe_webhook_secret: str = setting(
+        min_length=1,
+        description="whsec_…; several, separated by commas, while one is rolled",
+        secret=True,
+    )
+    stripe_base_url: str = setting("", description="where Stripe's API is; empty: Stripe itself")
+    stripe_mark: str = setting(
         "",
         max_length=64,
-        validate_default=True,
         description="marks this shop's payments at Stripe (`shop` in their metadata); empty: made "
         "of the services' secret, which then cannot be replaced",
     )
-    return_url: str = Field(
+    return_url: str = setting(
         "", description="where customers come back to after 3-D Secure; empty: the public URL"
     )
-    gateway_seconds: float = Field(8.0, gt=0, le=80, description="longest call of Stripe")
-    gateway_calls: int = Field(32, ge=1, description="calls of Stripe at once")
-    gateway_failures: int = Field(10, ge=1, description="failures after which Stripe gets a rest")
-    action_seconds: float = Field(
+    gateway_seconds: float = setting(8.0, gt=0, le=80, description="longest call of Stripe")
+    gateway_calls: int = setting(32, ge=1, description="calls of Stripe at once")
+    gateway_failures: int = setting(10, ge=1, description="failures after which Stripe gets a rest")
+    action_seconds: float = setting(
         600.0, gt=0, description="time that a customer gets for their 3-D Secure step"
     )
 
-    repeat_seconds: float = Field(
+    repeat_seconds: float = setting(
         20.0, gt=0, description="time to repeat a call, before a payment Stripe never saw fails"
     )
 
-    fault: Point = Field(Point.NOWHERE, description="where the process kills itself, for tests")
+    fault: Point = setting(Point.NOWHERE, description="where the process kills itself, for tests")
 
-    @field_validator("stripe_webhook_secret")
-    @classmethod
-    def _is_not_blank(cls, value: SecretStr) -> SecretStr:
-        if not all(part.strip() for part in value.get_secret_value().split(",")):
-            raise ValueError("holds an empty secret")
-        return value
-
-    @field_validator("stripe_mark")
-    @classmethod
-    def _outlives_the_secret(cls, value: str, so_far: ValidationInfo) -> str:
-        secret = so_far.data.get("service_secret")
-        if value or secret is None or "," not in secret.get_secret_value():
-            return value
-        mark = _mark(secret.get_secret_value().partition(",")[0].strip())
-        raise ValueError(
-            "while SHOP_SERVICE_SECRET is replaced, payments have to keep their mark at Stripe; "
-            f"under its first secret that was {mark}"
-        )
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """What is wrong with values beyond their rules: the name of a field, and why."""
+        yield from super().problems()
+        if not all(self.webhook_secrets()):
+            yield "stripe_webhook_secret", "holds an empty secret"
+        first, *others = self.service_secrets()
+        if others and not self.stripe_mark:
+            why = (
+                "while SHOP_SERVICE_SECRET is replaced, payments have to keep their mark at Stripe"
+            )
+            yield "stripe_mark", f"{why}; under its first secret that was {_mark(first)}"
 
     def faults(self) -> Faults:
         """Where the process kills itself. Raises SettingsError in production."""
@@ -111,7 +107,7 @@ class Settings(ServiceSettings):
 
     def webhook_secrets(self) -> list[str]:
         """The secrets that events may be signed with."""
-        return [part.strip() for part in self.stripe_webhook_secret.get_secret_value().split(",")]
+        return listed(self.stripe_webhook_secret)
 
 
 @dataclass(frozen=True)
@@ -130,7 +126,7 @@ class Parts:
 def assemble(settings: Settings, database: Database) -> Parts:
     """Everything that speaks to Stripe."""
     gateway = StripeGateway(
-        settings.stripe_secret_key.get_secret_value(),
+        settings.stripe_secret_key,
         shop=settings.stripe_mark or _mark(settings.service_secrets()[0]),
         base_url=settings.stripe_base_url,
         seconds=settings.gateway_seconds,
@@ -155,7 +151,7 @@ def assemble(settings: Settings, database: Database) -> Parts:
 async def reconcile(settings: Settings) -> Report:
     """Walk, and look at everything that is open, once: what `shop reconcile` does."""
     report = Report()
-    url = settings.database_url.get_secret_value()
+    url = settings.database_url
     database = await Database.open(url, metadata, name="shop reconcile")
     parts = assemble(settings, database)
     try:

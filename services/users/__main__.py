@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
-
-from pydantic import Field
 
 from services.kit import clients, outbox, process, tasks
 from services.kit.auth import AccessTokens, Authenticator, Keys, ServiceCredential
 from services.kit.db import Database
 from services.kit.delivery import MailSettings
 from services.kit.server import Server
-from services.kit.settings import SettingsError
+from services.kit.settings import SettingsError, setting
 from services.users import cleanup, mail_store
 from services.users.access import session_check
 from services.users.auth_handlers import AuthService, SessionService
@@ -35,21 +34,22 @@ KEYS_SECONDS = 5.0
 CLEANUP_SECONDS = 60.0
 
 
+@dataclass(frozen=True, kw_only=True)
 class Settings(MailSettings):
     """What the users service can be told, beside what every service can be."""
 
     service: Literal["users"] = "users"
-    signing_keys: Path = Field(description="folder of EC P-256 private keys, *.pem")
-    signing_delay_seconds: float = Field(
+    signing_keys: Path = setting(description="folder of EC P-256 private keys, *.pem")
+    signing_delay_seconds: float = setting(
         600, ge=0, description="how long a new key is only published; Envoy keeps a copy for 300 s"
     )
-    order_address: str = Field("", description="where orders are; empty: the shop has none")
-    cart_address: str = Field("", description="where carts are; empty: the shop has none")
-    payment_address: str = Field("", description="where payments are; empty: the shop has none")
-    argon2_iterations: int = Field(
+    order_address: str = setting("", description="where orders are; empty: the shop has none")
+    cart_address: str = setting("", description="where carts are; empty: the shop has none")
+    payment_address: str = setting("", description="where payments are; empty: the shop has none")
+    argon2_iterations: int = setting(
         ITERATIONS, ge=1, description="passes of Argon2id; in production no fewer than by default"
     )
-    argon2_memory_kib: int = Field(
+    argon2_memory_kib: int = setting(
         MEMORY_KIB, ge=8, description="memory of Argon2id; in production no less than by default"
     )
 

@@ -16,10 +16,10 @@ def test_the_page_is_fresh() -> None:
 @pytest.mark.parametrize("service", ALL_SERVICES)
 def test_every_setting_is_in_it_and_described(service: str) -> None:
     text = configuration.PAGE.read_text()
-    for name, field in configuration.settings_of(service).model_fields.items():
+    for name, field in configuration.settings_of(service).described().items():
         if name != "service":
             assert f"| `SHOP_{name.upper()}` |" in text
-            assert field.description, name
+            assert field.rules.description, name
 
 
 def test_what_is_required_optional_and_secret_is_told_apart() -> None:

@@ -129,10 +129,10 @@ class TestServices:
             monkeypatch.setenv(name, value)
         kind = import_module(f"services.{service}.__main__").Settings
         settings = kind.load()
-        assert f"postgresql://shop_{service}:" in settings.database_url.get_secret_value()
+        assert f"postgresql://shop_{service}:" in settings.database_url
         prefix = f"SHOP_{service.upper()}_"
         understood = {
-            variable + name.upper() for name in kind.model_fields for variable in ("SHOP_", prefix)
+            variable + name.upper() for name in kind.described() for variable in ("SHOP_", prefix)
         }
         understood |= {f"SHOP_{name.upper()}_ADDRESS" for name in ALL_SERVICES}
         assert {name.removesuffix("_FILE") for name in told} <= understood
@@ -149,14 +149,14 @@ class TestServices:
         assert CONTAINERS[service]["command"] == ["python", "-m", f"services.{service}"]
 
     def test_get_longer_to_end_than_they_take(self, service: str) -> None:
-        drain = import_module(f"services.{service}.__main__").Settings.model_fields["drain_seconds"]
+        drain = import_module(f"services.{service}.__main__").Settings.described()["drain_seconds"]
         grace = int(CONTAINERS[service]["stop_grace_period"].removesuffix("s"))
         assert grace >= drain.default + 5
 
     def test_pools_fit_into_postgres(self, service: str) -> None:
         """Promise E9, with the two connections that a process holds beside its pool."""
         kind = import_module(f"services.{service}.__main__").Settings
-        most = kind.model_fields["database_connections"].default + 2
+        most = kind.described()["database_connections"].default + 2
         replicas = sum(CONTAINERS[name]["deploy"]["replicas"] for name in ALL_SERVICES)
         allowed = re.search(r"max_connections=(\d+)", str(CONTAINERS["postgres"]["command"]))
         assert allowed is not None

@@ -188,7 +188,7 @@ async def test_more_calls_than_there_are_connections(shop: Shop) -> None:
     assert max(logged) < promised(2) * 1000
 
     # Whatever they do, services leave connections for those who look after the database.
-    each = ServiceSettings.model_fields["database_connections"].default
+    each = ServiceSettings.described()["database_connections"].default
     assert used <= len(shop.ready.services) * (each + 3) <= most - 15
 
 
@@ -197,7 +197,7 @@ async def waiting_for_locks(database: asyncpg.Connection) -> bool:
     count = await database.fetchval(
         "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
     )
-    return bool(count == ServiceSettings.model_fields["database_connections"].default)
+    return bool(count == ServiceSettings.described()["database_connections"].default)
 
 
 async def rename(shop: Shop, product_id: str, times: int) -> list[tuple[str, float]]:

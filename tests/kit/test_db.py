@@ -312,7 +312,7 @@ class TestOnQuery:
 def test_one_postgres_has_connections_for_all_services_and_some_to_spare(tmp_path: Path) -> None:
     command = Cluster(tmp_path, tmp_path / "password", port=1).program().command
     [allowed] = [text for text in command if text.startswith("max_connections=")]
-    pool: int = ServiceSettings.model_fields["database_connections"].default
+    pool: int = ServiceSettings.described()["database_connections"].default
     # Beside its pool a process has one connection that asks for readiness, and one that listens.
     needed = len(ALL_SERVICES) * (pool + 2)
     assert needed <= int(allowed.partition("=")[2]) - 15

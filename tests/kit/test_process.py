@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 PROCESS = """
+from dataclasses import dataclass
 from typing import Literal
 from services.kit import process
 from services.kit.server import Server
@@ -18,6 +19,7 @@ from services.kit.settings import ServiceSettings
 from tests.kit.schema import metadata
 from tests.kit.serving import authenticator, same
 
+@dataclass(frozen=True, kw_only=True)
 class Settings(ServiceSettings):
     service: Literal["catalog"] = "catalog"
 

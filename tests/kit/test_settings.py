@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import pytest
-from pydantic import Field, SecretStr
 
-from services.kit.settings import ServiceSettings, SettingsError, host_and_port
+from services.kit.settings import ServiceSettings, SettingsError, host_and_port, setting
 
 GOOD = {
     "SHOP_CATALOG_DATABASE_URL": "postgresql://shop_catalog:secret@localhost/shop",
@@ -17,9 +17,10 @@ GOOD = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
 class Settings(ServiceSettings):
     service: Literal["catalog"] = "catalog"
-    token: SecretStr = Field(SecretStr(""), description="something of its own")
+    token: str = setting("", description="something of its own", secret=True)
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +34,7 @@ class TestSources:
         assert Settings.load().listen == "127.0.0.1:8002"
 
     def test_the_shared_variable(self) -> None:
-        assert Settings.load().service_secret.get_secret_value() == "s" * 32
+        assert Settings.load().service_secret == "s" * 32
 
     def test_its_own_wins_over_the_shared(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("SHOP_LOG_LEVEL", "error")
@@ -51,20 +52,20 @@ class TestSources:
         (tmp_path / "secret").write_text("t" * 40 + "\n")
         monkeypatch.delenv("SHOP_SERVICE_SECRET")
         monkeypatch.setenv("SHOP_SERVICE_SECRET_FILE", str(tmp_path / "secret"))
-        assert Settings.load().service_secret.get_secret_value() == "t" * 40
+        assert Settings.load().service_secret == "t" * 40
 
     def test_its_own_file_wins_over_the_shared_value(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         (tmp_path / "secret").write_text("t" * 40)
         monkeypatch.setenv("SHOP_CATALOG_SERVICE_SECRET_FILE", str(tmp_path / "secret"))
-        assert Settings.load().service_secret.get_secret_value() == "t" * 40
+        assert Settings.load().service_secret == "t" * 40
 
     def test_what_is_given_wins(self) -> None:
         assert Settings.load(listen="127.0.0.1:0").listen == "127.0.0.1:0"
 
     def test_secrets_do_not_show(self) -> None:
-        shown = repr(Settings.load(token=SecretStr("canary")))
+        shown = repr(Settings.load(token="canary"))
         assert "canary" not in shown
         assert "s" * 32 not in shown
         assert "shop_catalog:secret" not in shown
@@ -78,7 +79,7 @@ class TestMistakes:
         with pytest.raises(SettingsError) as raised:
             Settings.load()
         assert str(raised.value) == (
-            "set SHOP_CATALOG_LISTEN (or SHOP_LISTEN, or SHOP_CATALOG_LISTEN_FILE): Field required"
+            "set SHOP_CATALOG_LISTEN (or SHOP_LISTEN, or SHOP_CATALOG_LISTEN_FILE): it is required"
         )
 
     def test_all_mistakes_are_told_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:

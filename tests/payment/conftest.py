@@ -77,9 +77,7 @@ def settings(
 @pytest_asyncio.fixture(scope="module")
 async def served(settings: Settings) -> AsyncIterator[grpc.aio.Channel]:
     """The service, for the tests of a file: others run it as processes of their own."""
-    database = await Database.open(
-        settings.database_url.get_secret_value(), metadata, name="tests", connections=20
-    )
+    database = await Database.open(settings.database_url, metadata, name="tests", connections=20)
     server = build(settings, database)
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:

@@ -46,12 +46,12 @@ class PaymentProcess:
 def environment(settings: Settings, **more: str) -> dict[str, str]:
     """The settings of the service under test, as a process reads them."""
     return {
-        "SHOP_PAYMENT_DATABASE_URL": settings.database_url.get_secret_value(),
+        "SHOP_PAYMENT_DATABASE_URL": settings.database_url,
         "SHOP_SERVICE_SECRET": callers.SECRET,
         "SHOP_USERS_ADDRESS": settings.users_address,
         "SHOP_ORDER_ADDRESS": settings.order_address,
-        "SHOP_STRIPE_SECRET_KEY": settings.stripe_secret_key.get_secret_value(),
-        "SHOP_STRIPE_WEBHOOK_SECRET": settings.stripe_webhook_secret.get_secret_value(),
+        "SHOP_STRIPE_SECRET_KEY": settings.stripe_secret_key,
+        "SHOP_STRIPE_WEBHOOK_SECRET": settings.stripe_webhook_secret,
         "SHOP_STRIPE_BASE_URL": settings.stripe_base_url,
         "SHOP_PAYMENT_GATEWAY_SECONDS": "3",
         **more,

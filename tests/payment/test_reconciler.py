@@ -29,7 +29,7 @@ CREATE = {"path": "/v1/payment_intents", "method": "POST"}
 @pytest.fixture
 async def parts(settings: Settings, till: Till) -> AsyncIterator[Parts]:
     """A reconciler of another process, which runs when it is told to."""
-    url = settings.database_url.get_secret_value()
+    url = settings.database_url
     database = await Database.open(url, metadata, name="another")
     parts = assemble(settings, database)
     yield parts

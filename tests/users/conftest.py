@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
@@ -67,8 +68,12 @@ async def served(settings: Settings) -> AsyncIterator[Served]:
 @pytest_asyncio.fixture
 async def full_cost(settings: Settings) -> AsyncIterator[Served]:
     """Another one, that hashes passwords as dearly as in production."""
-    dear = {"argon2_iterations": passwords.ITERATIONS, "argon2_memory_kib": passwords.MEMORY_KIB}
-    async with serving(settings.model_copy(update=dear)) as service:
+    dear = replace(
+        settings,
+        argon2_iterations=passwords.ITERATIONS,
+        argon2_memory_kib=passwords.MEMORY_KIB,
+    )
+    async with serving(dear) as service:
         yield service
 
 
@@ -79,8 +84,8 @@ async def rotating(
     """Another one that rotates its keys in parts of a second, and the folder with its first key."""
     monkeypatch.setattr(wiring, "KEYS_SECONDS", 0.02)
     signing_keys.write(tmp_path / "1.pem")
-    changed = {"signing_keys": tmp_path, "signing_delay_seconds": 0.2}
-    async with serving(settings.model_copy(update=changed)) as service:
+    changed = replace(settings, signing_keys=tmp_path, signing_delay_seconds=0.2)
+    async with serving(changed) as service:
         yield service, tmp_path
 
 
@@ -94,9 +99,7 @@ async def serving(settings: Settings) -> AsyncIterator[Served]:
         if current is not None and not any(text in query.query for text in DRIVER):
             statements[current.method] += 1
 
-    database = await Database.open(
-        settings.database_url.get_secret_value(), metadata, name="tests", on_query=count
-    )
+    database = await Database.open(settings.database_url, metadata, name="tests", on_query=count)
     server = build(settings, database)
     await server.start()
     assert settings.mailbox is not None
