@@ -24,7 +24,6 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from cli import migrate as migrations
 from cli.data_folder import DataFolder
 from cli.database import Databases, databases_from, databases_of, ensure_database
 from cli.postgres import Cluster, serve
@@ -43,6 +42,8 @@ class Wanted(NamedTuple):
 
 async def migrate(data: Path, only: tuple[str, ...]) -> None:
     """Apply what is pending, and print it."""
+    from cli import migrate as migrations
+
     applied: list[migrations.Migration] = []
 
     def heard(step: migrations.Migration) -> None:
@@ -57,6 +58,8 @@ async def migrate(data: Path, only: tuple[str, ...]) -> None:
 
 async def check_migrations(data: Path, only: tuple[str, ...]) -> bool:
     """Print what is pending; whether anything is."""
+    from cli import migrate as migrations
+
     async with open_databases(data) as databases:
         pending = await migrations.pending(databases, only)
     for step in pending:
@@ -68,6 +71,8 @@ async def check_migrations(data: Path, only: tuple[str, ...]) -> bool:
 
 async def write_migration(data: Path, only: tuple[str, ...], title: str) -> None:
     """Write a service's next migration, from what its tables have and the database has not."""
+    from cli import migrate as migrations
+
     if len(only) != 1:
         raise StartError("Say whose migration it is: --service NAME.")
     async with open_databases(data) as databases:

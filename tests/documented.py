@@ -25,7 +25,7 @@ _ANYWHERE = {400, 404, 405, 408, 426, 431}
 @functools.cache
 def document() -> dict[str, Any]:
     """The document, as it is committed."""
-    loaded: dict[str, Any] = yaml.safe_load(PATH.read_text())
+    loaded: dict[str, Any] = yaml.load(PATH.read_text(), Loader=yaml.CSafeLoader)
     return loaded
 
 

@@ -24,6 +24,7 @@ from cli import migrate
 from cli.database import Databases, databases_of
 from cli.postgres import Cluster, serve
 from cli.topology import ALL_SERVICES, free_port
+from tests import migrated
 from tools.partition import partition
 
 PREFIX = "shop-tests-"
@@ -45,6 +46,7 @@ class RunningPostgres:
         self.cluster = Cluster(folder / "postgres", folder / "password", free_port(), durable=False)
         self.cluster.create()
         self._stack.enter_context(serve(self.cluster, folder / "log"))
+        self.migrated = folder / "migrated"
 
     def stop(self) -> None:
         self._stack.close()
@@ -68,7 +70,14 @@ def start_once(config: pytest.Config) -> RunningPostgres:
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Called by xdist in the controlling process, for each worker before it starts."""
-    node.workerinput["postgres_url"] = start_once(node.config).cluster.url("postgres")
+    running = start_once(node.config)
+    node.workerinput["postgres_url"] = running.cluster.url("postgres")
+    node.workerinput["migrated"] = str(running.migrated)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput"):
+        os.environ[migrated.VARIABLE] = config.workerinput["migrated"]
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

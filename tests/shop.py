@@ -18,9 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cli.data_folder import DataFolder
+from tests import migrated
 from tests.sizes import WHOLE
 
-SHOP = Path(sys.executable).with_name("shop")
+SHOP = migrated.SHOP
 FORK_SERVER = "shop fork server"
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -81,6 +83,8 @@ class ShopUp:
         self._ready_file = folder / "ready.json"
         folder.mkdir(parents=True, exist_ok=True)
         self._ready_file.unlink(missing_ok=True)  # one that was killed left it
+        if "SHOP_DATABASE_URL" not in environment and migrated.copy_into(self.data):
+            DataFolder(self.data).demo_wanted.touch()  # as on a first start
         self.log.touch()
         self._begins = self.log.stat().st_size
         command = [str(SHOP), "up", "--data", str(self.data), "--ready-file", str(self._ready_file)]

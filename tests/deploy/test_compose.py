@@ -35,7 +35,11 @@ def interpolated(value: Any) -> Any:
 
 
 COMPOSE: dict[str, Any] = interpolated(
-    {key: value for key, value in yaml.safe_load(TEXT).items() if not key.startswith("x-")}
+    {
+        key: value
+        for key, value in yaml.load(TEXT, Loader=yaml.CSafeLoader).items()
+        if not key.startswith("x-")
+    }
 )
 CONTAINERS: dict[str, dict[str, Any]] = COMPOSE["services"]
 # Their images start as root, to hand files over, and go on as somebody else.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -24,10 +25,14 @@ BASE = KUBERNETES / "base"
 OVERLAYS = sorted((KUBERNETES / "overlays").iterdir())
 NAME = "app.kubernetes.io/name"
 Manifest = dict[str, Any]
+# It would read the same megabytes of schemas for each document.
+kubernetes_validate.utils.schema_contents = functools.cache(
+    kubernetes_validate.utils.schema_contents
+)
 
 
 def documents(path: Path) -> list[Any]:
-    return list(yaml.safe_load_all(path.read_text()))
+    return list(yaml.load_all(path.read_text(), Loader=yaml.CSafeLoader))
 
 
 def kustomization(folder: Path) -> Manifest:
@@ -124,7 +129,7 @@ class TestKustomizations:
             check=False,
         )
         assert done.returncode == 0, done.stderr
-        rendered = [one for one in yaml.safe_load_all(done.stdout) if one]
+        rendered = [one for one in yaml.load_all(done.stdout, Loader=yaml.CSafeLoader) if one]
         for document in rendered:
             kubernetes_validate.validate(document, "1.34", strict=True)
             assert document["kind"] == "Namespace" or document["metadata"]["namespace"] == "shop"

@@ -46,7 +46,7 @@ async def test_no_random_call_is_answered_by_a_fault_or_tells_too_much(shop: Sho
 
 async def test_the_document_is_what_the_edge_does(shop: Shop, tmp_path: Path) -> None:
     everything, ends = await document.attempt(
-        shop, tmp_path / "run", seed=1, phases="examples,coverage", seconds=10
+        shop, tmp_path / "run", seed=1, phases="examples,coverage", seconds=7
     )
     assert not everything.failed, everything.text
     assert not ends.failed, ends.text

@@ -36,7 +36,7 @@ class Callers:
                 path = next(paths)
                 answer = await person.get(path)
                 self.answers[path, answer.status_code] += 1
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.05)
 
 
 async def test_no_valid_call_fails(tmp_path_factory: pytest.TempPathFactory) -> None:

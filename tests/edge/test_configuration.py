@@ -60,7 +60,9 @@ class TestRoutes:
     @staticmethod
     def _routes(chosen: edge.Edge) -> list[dict[str, Any]]:
         """Those that lead somewhere."""
-        listener = yaml.safe_load(edge.render(chosen))["static_resources"]["listeners"][0]
+        listener = yaml.load(edge.render(chosen), Loader=yaml.CSafeLoader)["static_resources"][
+            "listeners"
+        ][0]
         manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
         routes: list[dict[str, Any]] = manager["route_config"]["virtual_hosts"][0]["routes"]
         somewhere = [route for route in routes if "route" in route]

@@ -47,7 +47,7 @@ async def whole(shop: Shop, *services: str) -> None:
     assert len(places) == REPLICAS * len(services)
 
     async def ready() -> bool:
-        await asyncio.sleep(0.2)  # each look opens connections
+        await asyncio.sleep(0.5)  # each look opens connections
         return all([await is_serving(place) for place in places])
 
     await until(ready, promised(15))

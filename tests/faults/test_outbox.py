@@ -9,8 +9,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -18,12 +16,14 @@ from typing import Any
 
 from cli.data_folder import DataFolder
 from cli.database import databases_of
+from cli.forks import Forked
 from cli.probes import is_serving
 from cli.topology import Address, free_port
 from services.kit.ids import uuid7
 from tests.e2e.orders import POSTAL
 from tests.faults.inside import connected
 from tests.faults.traffic import until
+from tests.forked import Nursery, end
 from tests.sizes import promised
 from tests.visitors import Person, Shop, answered, euros
 
@@ -38,12 +38,10 @@ ORDERS_A_ROUND = 20
 
 
 @contextlib.asynccontextmanager
-async def another(shop: Shop) -> AsyncIterator[subprocess.Popen[bytes]]:
+async def another(nursery: Nursery, shop: Shop) -> AsyncIterator[Forked]:
     """A second order service on the same database; killed at the end."""
     address = Address("127.0.0.1", free_port())
-    environment = os.environ | {
-        f"SHOP_{name.upper()}_ADDRESS": at for name, at in shop.ready.services.items()
-    }
+    environment = {f"SHOP_{name.upper()}_ADDRESS": at for name, at in shop.ready.services.items()}
     environment |= {
         "SHOP_ORDER_DATABASE_URL": databases_of(shop.ready.database_url).services["order"],
         "SHOP_SERVICE_SECRET_FILE": str(DataFolder(shop.up.data).service_secret),
@@ -52,22 +50,15 @@ async def another(shop: Shop) -> AsyncIterator[subprocess.Popen[bytes]]:
         "SHOP_ORDER_LISTEN": str(address),
         "SHOP_ORDER_METRICS_LISTEN": f"127.0.0.1:{free_port()}",
     }
-    # Not with asyncio's own means: those fork, which the threads of gRPC do not take well.
-    process = subprocess.Popen(  # noqa: ASYNC220
-        [sys.executable, "-P", "-m", "services.order"],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = await nursery.fork("order", environment)
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
             while not await is_serving(address):
-                assert process.poll() is None
+                assert process.returncode is None
                 await asyncio.sleep(0.05)
         yield process
     finally:
-        process.kill()
-        process.wait()
+        await end(process)
 
 
 async def waiting(shop: Shop) -> int:
@@ -77,6 +68,7 @@ async def waiting(shop: Shop) -> int:
 
 
 async def told(shop: Shop) -> bool:
+    await asyncio.sleep(0.1)  # each look is a connection
     return await waiting(shop) == 0
 
 
@@ -109,10 +101,10 @@ async def taken(shop: Shop, product: dict[str, Any]) -> list[float]:
     return sorted(row["lag"] for row in rows)
 
 
-async def test_relays_that_are_killed_lose_and_double_nothing(shop: Shop) -> None:
+async def test_relays_that_are_killed_lose_and_double_nothing(nursery: Nursery, shop: Shop) -> None:
     ada, product = await shop.sign_up(), await shop.new_product(price=euros(0), stock=10_000)
     for _ in range(ROUNDS):
-        async with another(shop) as relay:
+        async with another(nursery, shop) as relay:
             first, *others = (asyncio.create_task(buy(ada, product)) for _ in range(ORDERS_A_ROUND))
             await first
             relay.send_signal(signal.SIGKILL)
@@ -127,9 +119,9 @@ async def test_relays_that_are_killed_lose_and_double_nothing(shop: Shop) -> Non
     )
 
 
-async def test_two_relays_are_prompt_and_do_nothing_twice(shop: Shop) -> None:
+async def test_two_relays_are_prompt_and_do_nothing_twice(nursery: Nursery, shop: Shop) -> None:
     ada, product = await shop.sign_up(), await shop.new_product(price=euros(0), stock=10_000)
-    async with another(shop):
+    async with another(nursery, shop):
         for _ in range(10):
             await asyncio.gather(*(buy(ada, product) for _ in range(10)))
         await until(lambda: told(shop), PATIENCE_SECONDS)

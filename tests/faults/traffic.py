@@ -13,11 +13,13 @@ import httpx
 
 from services.kit.ids import uuid7
 from tests.refusals import refused
-from tests.sizes import WHOLE
+from tests.sizes import WHOLE, size
 from tests.visitors import Shop, euros
 
 # Of a test, when it waits for what is to happen, however busy the machine is.
 PATIENCE_SECONDS = 60.0
+# Between the calls of one caller: what starts meanwhile needs the machine, too.
+PAUSE_SECONDS = size(0.01, 0.05)
 
 Ask = Callable[[], Awaitable[httpx.Response]]
 
@@ -98,7 +100,9 @@ class Traffic:
 
 
 @contextlib.asynccontextmanager
-async def calling(ask: Ask, *, at_once: int = 2, pause: float = 0.01) -> AsyncIterator[Traffic]:
+async def calling(
+    ask: Ask, *, at_once: int = 2, pause: float = PAUSE_SECONDS
+) -> AsyncIterator[Traffic]:
     """Call again and again during the block. Calls in flight at its end are waited for."""
     traffic, over = Traffic(), asyncio.Event()
 
@@ -147,7 +151,7 @@ async def until(
             found = condition()
             if (await found) if not isinstance(found, bool) else found:
                 return time.monotonic() - began
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.02)
 
 
 async def seen(condition: Callable[[], bool], seconds: float) -> float:

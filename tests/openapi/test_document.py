@@ -35,7 +35,7 @@ def answered_by_envoy() -> set[tuple[str, str]]:
     Envoy finds REST paths in the descriptors that it is given, for the services that its
     transcoder names; what they become needs a route as well.
     """
-    configuration = yaml.safe_load(edge.render(edge.Edge.compose()))
+    configuration = yaml.load(edge.render(edge.Edge.compose()), Loader=yaml.CSafeLoader)
     listener = configuration["static_resources"]["listeners"][0]
     manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
     (transcoder,) = [
