@@ -86,12 +86,12 @@ class Browser:
         """What a script in the page returns."""
         return self._ask("POST", "/execute/sync", {"script": script, "args": list(arguments)})
 
-    def wait(self, script: str, *arguments: Any) -> Any:
-        """What a script in the page returns, once that is something."""
+    def wait(self, script: str, *arguments: Any, pause: float = 0.1) -> Any:
+        """What a script in the page returns, once that is something; asked for again and again."""
         until = time.monotonic() + PATIENCE_SECONDS
         while not (found := self.run(script, *arguments)):
             assert time.monotonic() < until, f"in vain: {script}"
-            time.sleep(0.1)
+            time.sleep(pause)
         return found
 
     def width_of_page(self) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """How xdist shares the tests out: a file at a time, the longest first, those of one shop together.
 
-What is first in `LONGEST` is begun first, so that nobody works alone on something long at the end.
-The rest follow by their number of tests.
+What is first in `LONGEST` is begun first, so that nobody works alone on something long at the end;
+what waits most of its time stands between what computes. The rest follow by their number of tests.
 """
 
 from __future__ import annotations
@@ -41,31 +41,39 @@ SECOND_HALF = {
 LONGEST = (
     "the shop of e2e",
     SECOND,
-    "tests/faults/test_replicas.py",
-    "tests/cli/test_up.py",
-    "the shop of faults",
     "tests/payment/test_crashes.py",
-    "tests/e2e/test_key_rotation.py",
-    "tests/e2e/test_fuzz.py",
-    "tests/e2e/test_traces.py",
+    "tests/cli/test_up.py",
     "tests/faults/test_chaos.py",
-    "tests/faults/test_failover.py",
-    "tests/e2e/test_elsewhere.py",
+    "the shop of faults",
     "tests/order/test_crashes.py",
-    "tests/faults/test_shop_up.py",
-    "tests/cli/test_postgres.py",
+    "tests/faults/test_replicas.py",
     "tests/payment/test_reconciler.py",
+    "tests/e2e/test_fuzz.py",
+    "tests/faults/test_failover.py",
+    "tests/e2e/test_key_rotation.py",
+    "tests/e2e/test_elsewhere.py",
+    "tests/cli/test_postgres.py",
+    "tests/e2e/test_traces.py",
     "tests/cli/test_backup.py",
-    "tests/cli/test_migrate.py",
-    "tests/edge/test_limits.py",
+    "tests/faults/test_shop_up.py",
     "tests/payment/test_gateway_trouble.py",
-    "tests/cli/test_seed_shop.py",
-    "tests/sandbox/test_server.py",
-    "tests/kit/test_process.py",
+    "tests/catalog/test_lists_random.py",
     "tests/edge/test_faults.py",
-    "tests/catalog/test_reservations_random.py",
-    "tests/order/test_races.py",
+    "tests/cli/test_seed_shop.py",
+    "tests/catalog/test_shelf.py",
+    "tests/payment/test_refunds.py",
+    "tests/order/test_watching.py",
+    "tests/sandbox/test_server.py",
     "tests/order/test_random.py",
+    "tests/cli/test_migrate.py",
+    "tests/kit/test_process.py",
+    "tests/kit/test_collector_away.py",
+    "tests/edge/test_floods.py",
+    "tests/edge/test_tokens.py",
+    "tests/cli/test_forks.py",
+    "tests/order/test_races.py",
+    "tests/catalog/test_reservations_random.py",
+    "tests/edge/test_limits.py",
 )
 
 

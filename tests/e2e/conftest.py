@@ -33,8 +33,9 @@ async def opened(folder: Path, **told: str) -> AsyncIterator[Shop]:
         yield shop
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def _shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shop]:
+    """Not for the whole run: it has work to do when nobody calls it, too."""
     async with opened(tmp_path_factory.mktemp("shop")) as shop:
         yield shop
 

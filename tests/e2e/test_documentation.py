@@ -47,6 +47,11 @@ return true;
 """
 
 
+def open_(browser: Browser, tag: str, name: str) -> None:
+    """Open an operation. The page draws much anew at each click."""
+    browser.wait(_OPEN, tag, name, pause=0.6)
+
+
 class Documentation:
     """The page, and what a person does on it."""
 
@@ -74,7 +79,7 @@ class Documentation:
     ) -> tuple[str, dict[str, Any]]:
         """Open an operation, fill it in, and execute it: status and answer."""
         place = f"#operations-{tag}-{name}"
-        self.browser.wait(_OPEN, tag, name)
+        open_(self.browser, tag, name)
         if example:
             assert self.browser.run(_FILL, f"{place} .examples-select-element", example)
         if body is not None:
@@ -128,7 +133,7 @@ async def test_it_fits_a_telephone(shop: Shop, browser: Browser) -> None:
             browser.open(f"{shop.ready.edge}{path}")
             if path == "/docs/":
                 browser.wait("return document.querySelector('.opblock-tag') !== null")
-                browser.wait(_OPEN, "Payment", "ProcessPayment")
+                open_(browser, "Payment", "ProcessPayment")
             page, window = browser.width_of_page()
             assert page <= window
 
