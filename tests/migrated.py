@@ -49,5 +49,8 @@ def _made(folder: Path) -> DataFolder:
                 capture_output=True,
                 env={name: value for name, value in os.environ.items() if name[:5] != "SHOP_"},
             )
+            # What is committed outlives every process, if not the machine.
+            with (DataFolder(unfinished).postgres / "postgresql.conf").open("a") as settings:
+                settings.write("fsync = off\n")
             unfinished.rename(folder)
     return DataFolder(folder)

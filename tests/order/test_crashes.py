@@ -27,6 +27,8 @@ from tests.order.processes import OrderProcess, Users, running
 from tests.order.shop import Shop, outcomes, request
 
 ROUNDS = int(os.environ.get("SHOP_TEST_ROUNDS", "1"))
+# Somebody is at it, or a process that has just been started knows nobody yet.
+NOT_YET = {"IDEMPOTENCY_KEY_IN_USE", "DEPENDENCY_UNAVAILABLE"}
 # "All orders final within 30 s of restart."
 FINAL_SECONDS = 30.0
 
@@ -40,14 +42,22 @@ class Buyers:
 
     async def order(self, process: OrderProcess) -> tuple[list[Order], list[str]]:
         """What became of their orders; asked again, it is the same orders."""
-        return await outcomes(
-            process.orders.CreateOrder(
-                request((self.lamp, 1)),
-                metadata=(("authorization", f"Bearer {token}"), ("idempotency-key", "once")),
-                timeout=5,
-            )
-            for token in self.owners.values()
-        )
+        async with asyncio.timeout(60):
+            while True:
+                orders, reasons = await outcomes(
+                    process.orders.CreateOrder(
+                        request((self.lamp, 1)),
+                        metadata=(
+                            ("authorization", f"Bearer {token}"),
+                            ("idempotency-key", "once"),
+                        ),
+                        timeout=5,
+                    )
+                    for token in self.owners.values()
+                )
+                if NOT_YET.isdisjoint(reasons):
+                    return orders, reasons
+                await asyncio.sleep(0.2)
 
     async def decide(self, process: OrderProcess, orders: list[Order]) -> None:
         """One pays, one cancels, one waits."""

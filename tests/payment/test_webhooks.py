@@ -153,7 +153,7 @@ class TestEvents:
         assert len(events) >= 5 * number
 
     async def test_every_order_of_five_events_ends_the_same(self, till: Till) -> None:
-        """The events of one payment: made, asked for 3-D Secure, paid, charged, given back."""
+        """Made, asked for 3-D Secure, paid, charged, given back: `make promises` has all orders."""
         wanted = (
             "payment_intent.created",
             "payment_intent.requires_action",
@@ -168,7 +168,8 @@ class TestEvents:
             async with waiting:
                 return order, await till.pay(order, "threeDSecureRequired")
 
-        orderings = list(itertools.permutations(range(len(wanted))))
+        every = list(itertools.permutations(range(len(wanted))))
+        orderings = random.Random(1).sample(every, size(len(every), 40))
         begun = await asyncio.gather(*(begin() for _ in orderings))
         told: dict[str, dict[str, Any]] = {}
         for _, payment in begun:
