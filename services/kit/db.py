@@ -121,7 +121,8 @@ class Database:
         count them). Beside the pool's `connections`, one is used by `ready` and one by each
         `follow`.
         """
-        options = sessions.pooled(name) if direct_url else sessions.direct(name)
+        settings = metadata.info.get(sessions.SETTINGS, {})
+        options = sessions.pooled(name) if direct_url else sessions.direct(name, **settings)
         pool = await _pool(url, connections, options, on_query)
         metrics.POOL_LIMIT.set(pool.limit)
         metrics.POOL_IN_USE.set_function(lambda: pool.in_use)
@@ -134,7 +135,8 @@ class Database:
         cls, url: str, metadata: MetaData, *, name: str, connections: int
     ) -> Database:
         """The same for a copy that is only read; metrics do not tell how busy its pool is."""
-        options = sessions.direct(name, default_transaction_read_only="on")
+        settings = metadata.info.get(sessions.SETTINGS, {})
+        options = sessions.direct(name, default_transaction_read_only="on", **settings)
         pool = await _pool(url, connections, options)
         connect = partial(asyncpg.connect, url, **options)
         return cls(pool, metadata, connect, connect)

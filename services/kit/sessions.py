@@ -22,6 +22,8 @@ SESSION = {
     # Enough for the bitmap of an index over a million rows to stay exact.
     "work_mem": "16MB",
 }
+# Where the `info` of a service's tables has what its sessions are told beside.
+SETTINGS = "session"
 # What Postgres, or the network, says about a connection that is no more.
 CONNECTION_LOST = (
     asyncpg.PostgresConnectionError,

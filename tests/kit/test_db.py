@@ -16,7 +16,7 @@ from grpc import StatusCode
 
 from cli.postgres import Cluster
 from cli.topology import ALL_SERVICES
-from services.kit import db, pool, sessions
+from services.kit import db, idempotency, pool, sessions
 from services.kit.db import Database, Statement
 from services.kit.errors import ServiceError
 from services.kit.ids import uuid7
@@ -258,6 +258,18 @@ class TestSession:
             for name in sessions.SESSION:
                 shown[name] = await connection.fetchval(f"SHOW {name}")
         assert shown == sessions.SESSION
+
+    async def test_tables_may_say_more(self, url: str) -> None:
+        told = {sessions.SETTINGS: {"plan_cache_mode": "force_generic_plan"}}
+        more = sa.MetaData(schema=metadata.schema, info=told)
+        idempotency.table(more)
+        opened = await Database.open(url, more, name="told more", connections=1)
+        try:
+            async with opened.connection() as connection:
+                assert await connection.fetchval("SHOW plan_cache_mode") == "force_generic_plan"
+                assert await connection.fetchval("SHOW lock_timeout") == "1s"
+        finally:
+            await opened.close()
 
     async def test_a_statement_that_takes_too_long_is_ended(self, database: Database) -> None:
         with pytest.raises(asyncpg.QueryCanceledError):
