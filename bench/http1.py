@@ -6,42 +6,60 @@ It costs a tenth of what a real client costs, so that the server is what is meas
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 from bench.keys import KEY
+from bench.outcome import Outcome
+
+LONGEST_SAID = 1_000
 
 
 class RestLane(asyncio.Protocol):
     """A kept connection; a request is sent as it is, head and body."""
 
-    def __init__(self, ended: Callable[[RestLane, float, bool], None]) -> None:
-        """`ended` hears of each answer when its request began, and whether it is as expected."""
+    def __init__(
+        self,
+        ended: Callable[[RestLane, float, Outcome], None],
+        refusals: Sequence[bytes] = (),
+    ) -> None:
+        """`ended` hears of each answer when its request began, and what it was.
+
+        `refusals` are texts in the body of an error that make it one.
+        """
         self.closed = asyncio.get_running_loop().create_future()
-        self.last = b""
-        """The last answer, as it came."""
+        self._last = b""
         self._ended = ended
+        self._refusals = refusals
         self._unread = b""
         self._expected: bytes | None = None
         self._began = 0.0
+
+    @property
+    def said(self) -> str:
+        """The last answer, or its beginning."""
+        return self._last[:LONGEST_SAID].decode(errors="replace") or "nothing"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._expected is not None:
-            self._expected = None
-            self._ended(self, self._began, False)
+            self._expected, self._last = None, b""
+            self._ended(self, self._began, Outcome.WRONG)
         if not self.closed.done():
             self.closed.set_result(None)
 
-    def send(self, request: bytes, expected: bytes, began: float) -> None:
-        """Begin an exchange; the last one has ended. On a connection that is lost it is wrong."""
+    def send(self, request: bytes, expected: bytes, began: float, key: bytes) -> None:
+        """Begin an exchange; the last one has ended. On a connection that is lost it is wrong.
+
+        `key` takes its place in the request.
+        """
         if self._transport.is_closing():
-            asyncio.get_running_loop().call_soon(self._ended, self, began, False)
+            asyncio.get_running_loop().call_soon(self._ended, self, began, Outcome.WRONG)
             return
         self._expected, self._began = expected, began
-        self._transport.write(request)
+        self._transport.write(request.replace(KEY, key, 1))
 
     def close(self) -> None:
         self._expected = None
@@ -52,10 +70,15 @@ class RestLane(asyncio.Protocol):
         head, found, rest = self._unread.partition(b"\r\n\r\n")
         if not found or not _is_whole(head, rest):
             return
-        self.last, self._unread = self._unread, b""
+        self._last, self._unread = self._unread, b""
         expected, self._expected = self._expected, None
-        is_right = head.startswith(b"HTTP/1.1 2") and expected is not None and expected in rest
-        self._ended(self, self._began, is_right)
+        if head.startswith(b"HTTP/1.1 2"):
+            is_right = expected is not None and expected in rest
+            outcome = Outcome.RIGHT if is_right else Outcome.WRONG
+        else:
+            is_refusal = any(text in rest for text in self._refusals)
+            outcome = Outcome.REFUSED if is_refusal else Outcome.WRONG
+        self._ended(self, self._began, outcome)
 
 
 def request(method: str, path: str, token: str = "", body: str = "") -> bytes:

@@ -7,52 +7,80 @@ a real client, so that the server is what is measured.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
+
+from hpack import Decoder
+from hpack.huffman import HuffmanEncoder
+from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
+
+from bench.keys import KEY
+from bench.outcome import Outcome
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RESET, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
 END_STREAM, END_HEADERS, ACK = 0x1, 0x4, 0x1
+HEADER_TABLE_SIZE, INITIAL_WINDOW_SIZE = 1, 4
 LARGEST_WINDOW = 2**31 - 1
+TOLD = (b"grpc-status", b"grpc-message")
 
 
 class CallLane(asyncio.Protocol):
     """One connection for any number of calls of one method at a time."""
 
     def __init__(
-        self, path: str, metadata: Mapping[str, str], ended: Callable[[CallLane, float, bool], None]
+        self,
+        path: str,
+        metadata: Mapping[str, str],
+        ended: Callable[[CallLane, float, Outcome], None],
+        refusals: Sequence[bytes] = (),
     ) -> None:
-        """`ended` hears of each answer when its call began, and whether it is as expected."""
+        """`ended` hears of each answer when its call began, and what it was.
+
+        `refusals` are texts in the metadata of an error that make it one.
+        """
         self.closed = asyncio.get_running_loop().create_future()
-        self.last = b""
-        """The last answer's message, as it came."""
         self._ended = ended
         self._headers = _headers(path, metadata)
+        self._refusals = [form for text in refusals for form in (text, _compressed(text))]
         self._unread = b""
         self._stream = 1
         # By stream: when it began, what is expected, what came.
         self._open: dict[int, tuple[float, bytes, bytearray]] = {}
+        self._last = b""
+
+    @property
+    def said(self) -> str:
+        """Status and message of the last answer."""
+        if not self._last:
+            return "nothing"
+        fields = Decoder().decode(self._last, raw=True)
+        told = sorted(bytes(value) for name, value in fields if name in TOLD)
+        return b" ".join(told).decode()  # the number first
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        window = (4).to_bytes(2, "big") + LARGEST_WINDOW.to_bytes(4, "big")
+        # Without a table, each block of headers can be read by itself.
+        settings = _setting(INITIAL_WINDOW_SIZE, LARGEST_WINDOW) + _setting(HEADER_TABLE_SIZE, 0)
         more = (LARGEST_WINDOW - 65535).to_bytes(4, "big")
         self._transport.write(
-            PREFACE + _frame(SETTINGS, 0, 0, window) + _frame(WINDOW_UPDATE, 0, 0, more)
+            PREFACE + _frame(SETTINGS, 0, 0, settings) + _frame(WINDOW_UPDATE, 0, 0, more)
         )
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._last = b""
         for began, _, _ in self._open.values():
-            self._ended(self, began, False)
+            self._ended(self, began, Outcome.WRONG)
         if not self.closed.done():
             self.closed.set_result(None)
 
-    def send(self, request: bytes, expected: bytes, began: float) -> None:
-        """Begin a call."""
+    def send(self, request: bytes, expected: bytes, began: float, key: bytes) -> None:
+        """Begin a call; `key` takes its place in the metadata."""
         message = b"\0" + len(request).to_bytes(4, "big") + request
         self._open[self._stream] = (began, expected, bytearray())
+        headers = self._headers.replace(KEY, key, 1)
         self._transport.write(
-            _frame(HEADERS, END_HEADERS, self._stream, self._headers)
+            _frame(HEADERS, END_HEADERS, self._stream, headers)
             + _frame(DATA, END_STREAM, self._stream, message)
         )
         self._stream += 2
@@ -88,18 +116,28 @@ class CallLane(asyncio.Protocol):
         elif kind == GOAWAY:
             self._transport.close()
         if stream and (kind == RESET or (kind in (DATA, HEADERS) and flags & END_STREAM)):
-            self._end(stream)
+            self._end(stream, payload if kind == HEADERS else b"")
 
-    def _end(self, stream: int) -> None:
+    def _end(self, stream: int, headers: bytes) -> None:
         began, expected, came = self._open.pop(stream)
-        self.last = bytes(came)
+        self._last = headers
         # An error has no message, so what is expected cannot be in it.
-        self._ended(self, began, expected in came)
+        if expected in came:
+            outcome = Outcome.RIGHT
+        elif any(text in headers for text in self._refusals):
+            outcome = Outcome.REFUSED
+        else:
+            outcome = Outcome.WRONG
+        self._ended(self, began, outcome)
 
 
 def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
     head = len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big")
     return head + payload
+
+
+def _setting(name: int, value: int) -> bytes:
+    return name.to_bytes(2, "big") + value.to_bytes(4, "big")
 
 
 def _headers(path: str, metadata: Mapping[str, str]) -> bytes:
@@ -129,3 +167,9 @@ def _text(text: str) -> bytes:
             length //= 128
         encoded.append(length)
     return bytes(encoded) + text.encode("ascii")
+
+
+def _compressed(text: bytes) -> bytes:
+    """A string by Huffman's code (RFC 7541, 5.2), as most servers send them."""
+    encoder = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH)
+    return bytes(encoder.encode(text))

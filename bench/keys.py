@@ -6,6 +6,6 @@ from __future__ import annotations
 KEY = b"{a key of its own}"
 
 
-def with_key(request: bytes, name: str, number: int) -> bytes:
-    """The request with the key that `name` and `number` make, if it has room for one."""
-    return request.replace(KEY, f"{name}-{number}".encode().rjust(len(KEY), b"k"), 1)
+def key(name: str, number: int) -> bytes:
+    """The one that `name` and `number` make."""
+    return f"{name}-{number}".encode().rjust(len(KEY), b"k")

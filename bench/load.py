@@ -12,7 +12,7 @@ import asyncio
 import json
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
@@ -20,12 +20,12 @@ import uvloop
 
 from bench.http1 import RestLane
 from bench.http2 import CallLane
-from bench.keys import with_key
+from bench.keys import key
+from bench.outcome import Outcome
 
 # Between two looks at whether calls are due; the event loop knows no shorter time.
 TICK_SECONDS = 0.001
 LAST_ANSWER_SECONDS = 10
-LONGEST_WRONG = 1_000
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,15 @@ class Load:
     metadata: dict[str, str] = field(default_factory=dict)
     seconds: float = 1.0
     at_once: int = 16
-    """So many connections, or calls on one for gRPC."""
+    """So many calls at any time, at the most; each has a connection for itself over REST."""
+    connections: int = 1
+    """Between which calls are spread, for gRPC."""
     rate: float | None = None
     """Calls a second, where they are paced."""
     name: str = ""
     """What the keys of this run begin with."""
+    refusals: list[str] = field(default_factory=list)
+    """What an answer holds that is a refusal as it should be, as hex; see `http1` and `http2`."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +56,17 @@ class Measured:
     """How it went: the time of each answer, how many were not as expected, and how long it took."""
 
     microseconds: list[int]
+    """Of all but refusals."""
     wrong: int
     seconds: float
-    wrong_answer: str = ""
-    """The first of those that were not as expected, or its beginning."""
+    wrong_answers: dict[str, int] = field(default_factory=dict)
+    """Those that were not as expected, or their beginnings, and how often they came."""
+    refused: list[int] = field(default_factory=list)
+    """The time of each refusal, in microseconds."""
 
     @property
     def rate(self) -> float:
-        """Answers a second."""
+        """Answers a second that are no refusals."""
         return len(self.microseconds) / self.seconds
 
 
@@ -70,10 +77,11 @@ class Driver:
     """Sends exchanges over lanes, and takes the time of each."""
 
     def __init__(self, load: Load) -> None:
-        self.microseconds: list[int] = []
-        self.wrong = 0
-        self._wrong_answer = ""
+        self._microseconds: list[int] = []
+        self._refused: list[int] = []
+        self._wrong: Counter[str] = Counter()
         self._load = load
+        self._refusals = [bytes.fromhex(text) for text in load.refusals]
         self._exchanges = [
             (bytes.fromhex(request), bytes.fromhex(expected))
             for request, expected in load.exchanges
@@ -101,26 +109,26 @@ class Driver:
         while self._open and time.perf_counter() < until:  # noqa: ASYNC110 - cheap, and once
             await asyncio.sleep(TICK_SECONDS)
         took = time.perf_counter() - began
-        self.wrong += self._open + len(self._waiting)
+        wrong = self._wrong.total() + self._open + len(self._waiting)
         for lane in set(lanes):
             lane.close()
         await asyncio.wait({lane.closed for lane in lanes}, timeout=1)
-        return Measured(self.microseconds, self.wrong, took, self._wrong_answer)
+        return Measured(self._microseconds, wrong, took, dict(self._wrong), self._refused)
 
     async def _connect(self) -> list[Lane]:
         loop, load = asyncio.get_running_loop(), self._load
-        if load.kind == "grpc":
-            _, calls = await loop.create_connection(
-                lambda: CallLane(load.path, load.metadata, self._ended), load.host, load.port
-            )
-            return [calls] * load.at_once
+        is_grpc = load.kind == "grpc"
+
+        def lane() -> Lane:
+            if is_grpc:
+                return CallLane(load.path, load.metadata, self._ended, self._refusals)
+            return RestLane(self._ended, self._refusals)
+
         lanes: list[Lane] = []
-        for _ in range(load.at_once):
-            _, lane = await loop.create_connection(
-                lambda: RestLane(self._ended), load.host, load.port
-            )
-            lanes.append(lane)
-        return lanes
+        for _ in range(load.connections if is_grpc else load.at_once):
+            _, made = await loop.create_connection(lane, load.host, load.port)
+            lanes.append(made)
+        return [lanes[number % len(lanes)] for number in range(load.at_once)]
 
     async def _pace(self, began: float, rate: float) -> None:
         due = 0
@@ -135,18 +143,17 @@ class Driver:
 
     def _send(self, lane: Lane, began: float) -> None:
         request, expected = self._exchanges[self._sent % len(self._exchanges)]
-        request = with_key(request, self._load.name, self._sent)
         self._sent += 1
         self._open += 1
-        lane.send(request, expected, began)
+        lane.send(request, expected, began, key(self._load.name, self._sent))
 
-    def _ended(self, lane: Lane, began: float, is_right: bool) -> None:
+    def _ended(self, lane: Lane, began: float, outcome: Outcome) -> None:
         now = time.perf_counter()
         self._open -= 1
-        self.microseconds.append(int((now - began) * 1_000_000))
-        self.wrong += not is_right
-        if not is_right and not self._wrong_answer:
-            self._wrong_answer = lane.last[:LONGEST_WRONG].decode(errors="replace") or "nothing"
+        times = self._refused if outcome is Outcome.REFUSED else self._microseconds
+        times.append(int((now - began) * 1_000_000))
+        if outcome is Outcome.WRONG:
+            self._wrong[lane.said] += 1
         if self._waiting:
             self._send(lane, self._waiting.popleft())
         elif self._load.rate is None and not self._ends:

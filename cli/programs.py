@@ -47,6 +47,8 @@ class Program:
     prepare: Callable[[], None] = lambda: None
     stop_signal: signal.Signals = signal.SIGTERM
     orphan_signal: signal.Signals = signal.SIGKILL
+    nice: int = 0
+    """How far it steps back when there is more to do than the processor can."""
 
 
 class StartError(Exception):
@@ -66,18 +68,33 @@ def die_with_parent(orphan_signal: signal.Signals) -> Callable[[], None]:
     return ask_the_kernel
 
 
+def take_a_place(nice: int) -> None:
+    """Lead a group of processes: Ctrl-C in a terminal reaches the supervisor alone, and the whole
+    group can be signalled.
+
+    But no session: to Linux each is as much as any other (sched_autogroup, sched(7)), however many
+    processes and threads it has, and `nice` counts only within it.
+    """
+    os.setpgid(0, 0)
+    os.nice(nice)
+
+
 def popen_arguments(program: Program) -> dict[str, Any]:
     """How `subprocess.Popen`, or asyncio's counterpart, starts the program.
 
-    It leads a session of its own: Ctrl-C in a terminal reaches the supervisor alone, and the whole
-    group can be signalled. The user is changed before the kernel is asked for the signal, which a
-    change of user would cancel.
+    The user is changed before the kernel is asked for the signal, which a change of user would
+    cancel.
     """
+    ask_the_kernel = die_with_parent(program.orphan_signal)
+
+    def prepare() -> None:
+        ask_the_kernel()
+        take_a_place(program.nice)
+
     arguments: dict[str, Any] = {
         "env": dict(program.environment),
         "cwd": program.folder,
-        "start_new_session": True,
-        "preexec_fn": die_with_parent(program.orphan_signal),
+        "preexec_fn": prepare,
     }
     return arguments | as_user(program.user)
 

@@ -37,6 +37,7 @@ class AuthService:
         self._issuer = issuer
 
     async def Login(self, request: users_pb2.LoginRequest, context: Any) -> users_pb2.TokenGrant:
+        self._passwords.check_room()  # a flood of logins costs the database nothing
         # An unknown address takes the same steps as a wrong password, and so the same time.
         key = rules.email_key(request.email)
         async with self._db.connection() as connection:

@@ -54,6 +54,12 @@ class Passwords:
         # Verified against where there is no user, so that it takes the same time.
         self._nobodys = self._argon2.hash(secrets.token_hex(16))
 
+    def check_room(self) -> None:
+        """Raise RESOURCE_EXHAUSTED where `hash` and `verify` would do so now."""
+        queue = self._waiting - AT_ONCE
+        if queue >= MOST_WAITING or queue * self._seconds > LONGEST_WAIT * AT_ONCE:
+            raise errors.overloaded()
+
     def check_uncommon(self, field: str, password: str) -> None:
         """Raise INVALID_ARGUMENT (PASSWORD_TOO_COMMON) for the commonest, in any case."""
         if _normal(password).casefold() in self._common:
@@ -78,9 +84,7 @@ class Passwords:
             return False
 
     async def _run(self, work: Callable[[], Result]) -> Result:
-        queue = self._waiting - AT_ONCE
-        if queue >= MOST_WAITING or queue * self._seconds > LONGEST_WAIT * AT_ONCE:
-            raise errors.overloaded()
+        self.check_room()
         self._waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, self._do, work)

@@ -67,9 +67,9 @@ def test_the_check_finds_what_is_wrong(spoilt: dict[str, Any]) -> None:
 def test_no_key_is_misspelt() -> None:
     """What the parser does not know it passes over."""
     known = (
-        "build cap_drop command depends_on deploy entrypoint environment healthcheck image logging "
-        "network_mode ports profiles read_only restart security_opt shm_size stop_grace_period "
-        "stop_signal tmpfs user volumes working_dir"
+        "build cap_drop command cpu_shares depends_on deploy entrypoint environment healthcheck "
+        "image logging network_mode ports profiles read_only restart security_opt shm_size "
+        "stop_grace_period stop_signal tmpfs user volumes working_dir"
     )
     used = {key for container in CONTAINERS.values() for key in container}
     assert used <= set(known.split())

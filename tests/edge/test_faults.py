@@ -133,7 +133,7 @@ class TestOverload:
         ("verb", "path", "method", "most"),
         [
             ("GET", "/api/products/7", "GetProduct", 240),
-            ("POST", "/api/products", "CreateProduct", 120),
+            ("POST", "/api/products", "CreateProduct", 64),
         ],
     )
     async def test_what_is_too_much_is_refused_at_once(
@@ -157,6 +157,12 @@ class TestOverload:
                 while len(shop.catalog.calls) < most:
                     await asyncio.sleep(0.02)
                 answer = await shop.rest(verb, path, **told)
+                web = await shop.rest(
+                    "POST",
+                    f"/shop.catalog.v1.CatalogService/{method}",
+                    headers={**shop.signed_in, "content-type": "application/grpc-web"},
+                    content=bytes(5),
+                )
                 other = await shop.rest("GET", "/api/users/7", headers=shop.signed_in)
             finally:
                 shop.http = usual
@@ -164,6 +170,8 @@ class TestOverload:
                 await asyncio.gather(*calls)
         body = assert_refused(answer, 429, 8, "OVERLOADED")
         assert body["details"][1]["retry_delay"] == "1s"
+        assert (web.status_code, web.headers["grpc-status"]) == (httpx.codes.OK, "8")
+        assert web.headers["retry-after"] == "1"
         assert other.status_code == httpx.codes.OK
 
 

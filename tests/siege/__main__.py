@@ -69,7 +69,7 @@ async def _soak(shop: Shop, report: Report, rate: float, seconds: float) -> None
 
 TRIALS = {
     "replicas": Trial("E4: one of two killed, all restarted", 200, 4, _replicas, pairs=True),
-    "overload": Trial("E5: five times what the shop can do", 0, 12, _overload, told=LOG_ALL),
+    "overload": Trial("E5: five times what the shop can do", 0, 12, _overload),
     "postgres": Trial("E8: Postgres restarted and killed", 200, 11, _postgres),
     "outages": Trial("E10: each service down in turn", 0, 5, _outages),
     "secrets": Trial("the services' secret replaced", 100, 4, _secrets, pairs=True),

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections import Counter
-from dataclasses import dataclass, field
+import base64
+from dataclasses import replace
 
-import grpc
 from google.type.postal_address_pb2 import PostalAddress
 
-from shop.order.v1 import order_pb2, order_pb2_grpc
-from tests.faults.replicas import new_key
-from tests.running import refusal_of
+from bench.keys import KEY
+from bench.load import Load, Measured
+from bench.sending import measure
+from cli.refusals import refusals
+from services.kit import errors
+from shop.errors.v1 import reason_pb2
+from shop.order.v1 import order_pb2
 from tests.siege.report import Report, percentile
 from tests.sizes import promised
 from tests.visitors import Shop
@@ -21,85 +23,46 @@ TIMES = 5
 LEAST_GOODPUT = 0.9
 SHED_SECONDS = 0.02
 NORMAL_WITHIN = 5.0
+# A load is sent by a process of its own, which has to start first.
+START_SECONDS = 0.5
 AT_ONCE = 16
+# Where there are more than can be answered, they come from many sides; none of them has to wait for
+# another to be answered.
+CONNECTIONS, MOST_AT_ONCE = 16, 2_000
 STOCK = 10_000_000
-# RESOURCE_EXHAUSTED, as the edge logs it.
-SHED_STATUSES = {"8", "ResourceExhausted"}
 PRODUCTS = 50
 ADDRESS = PostalAddress(region_code="GB", address_lines=["1 Byron Row"], locality="London")
+CREATE_ORDER = "/shop.order.v1.OrderService/CreateOrder"
 
 
-@dataclass
-class Calls:
-    """What became of calls: when the good ones ended and how long they took, and the others."""
+def orders(shop: Shop, token: str, variants: list[str]) -> Load:
+    """Orders of two pieces by gRPC through the edge."""
+    host, _, port = shop.ready.edge.removeprefix("http://").rpartition(":")
+    return Load(
+        "grpc",
+        host,
+        int(port),
+        [
+            (_order(one, other).SerializeToString().hex(), one.encode().hex())
+            for one, other in zip(variants, variants[7:] + variants[:7], strict=True)
+        ],
+        CREATE_ORDER,
+        {"authorization": f"Bearer {token}", "idempotency-key": KEY.decode()},
+        refusals=[text.encode().hex() for text in sheds()],
+    )
 
-    good: list[tuple[float, float]] = field(default_factory=list)
-    shed: list[float] = field(default_factory=list)
-    others: Counter[str] = field(default_factory=Counter)
 
-    @property
-    def count(self) -> int:
-        """All of them."""
-        return len(self.good) + len(self.shed) + self.others.total()
+def _order(*variants: str) -> order_pb2.CreateOrderRequest:
+    items = [order_pb2.CreateOrderRequest.Item(variant_id=each, quantity=1) for each in variants]
+    return order_pb2.CreateOrderRequest(items=items, shipping_address=ADDRESS)
 
 
-class Orders:
-    """Orders by gRPC through the edge, on several connections."""
-
-    def __init__(self, shop: Shop, token: str, variants: list[str]) -> None:
-        where = shop.ready.edge.removeprefix("http://")
-        options = (("grpc.use_local_subchannel_pool", 1),)
-        self.channels = [grpc.aio.insecure_channel(where, options=options) for _ in range(8)]
-        self._stubs = [order_pb2_grpc.OrderServiceStub(channel) for channel in self.channels]
-        self._signed = ("authorization", f"Bearer {token}")
-        self._variants = variants
-        self._number = 0
-
-    async def make(self, calls: Calls) -> None:
-        """Order two pieces."""
-        self._number += 1
-        stub = self._stubs[self._number % len(self._stubs)]
-        items = [
-            order_pb2.CreateOrderRequest.Item(
-                variant_id=self._variants[(self._number + step) % len(self._variants)], quantity=1
-            )
-            for step in (0, 7)
-        ]
-        request = order_pb2.CreateOrderRequest(items=items, shipping_address=ADDRESS)
-        key = ("idempotency-key", new_key())
-        began = time.monotonic()
-        try:
-            await stub.CreateOrder(request, metadata=(self._signed, key), timeout=5)
-        except grpc.aio.AioRpcError as error:
-            refusal = refusal_of(error)
-            if refusal.code is grpc.StatusCode.RESOURCE_EXHAUSTED and refusal.retry_seconds:
-                calls.shed.append(time.monotonic() - began)
-            else:
-                calls.others[f"{refusal.code.name} {refusal.reason}"] += 1
-        else:
-            now = time.monotonic()
-            calls.good.append((now, now - began))
-
-    async def closed(self, seconds: float, at_once: int = AT_ONCE) -> Calls:
-        """So many at any time: as many as the shop can do."""
-        calls, until = Calls(), time.monotonic() + seconds
-
-        async def work() -> None:
-            while time.monotonic() < until:
-                await self.make(calls)
-
-        await asyncio.gather(*(work() for _ in range(at_once)))
-        return calls
-
-    async def paced(self, seconds: float, rate: float) -> Calls:
-        """So many a second, whatever becomes of them."""
-        calls, began, number = Calls(), time.monotonic(), 0
-        async with asyncio.TaskGroup() as group:
-            while (due := number / rate) < seconds:
-                await asyncio.sleep(max(0.0, began + due - time.monotonic()))
-                group.create_task(self.make(calls))
-                number += 1
-        return calls
+def sheds() -> list[str]:
+    """What the details of a call hold that is shed: by the edge, or by a service."""
+    edge = [each.status for each in refusals([]) if each.reason == reason_pb2.REASON_OVERLOADED]
+    found = [each.SerializeToString() for each in (*edge, errors.overloaded().status())]
+    assert all(b"google.rpc.RetryInfo" in each for each in found)
+    return [base64.b64encode(each).decode().rstrip("=") for each in found]
 
 
 async def flood(shop: Shop, report: Report, *, seconds: float, judged: bool = True) -> None:
@@ -109,60 +72,52 @@ async def flood(shop: Shop, report: Report, *, seconds: float, judged: bool = Tr
     """
     ada = await shop.sign_up()
     made = [await shop.new_product(stock=STOCK) for _ in range(PRODUCTS)]
-    orders = Orders(shop, ada.token, [one["default_variant_id"] for one in made])
-    try:
-        await orders.closed(seconds / 4)
-        most = await orders.closed(seconds)
-        capacity = len(most.good) / seconds
-        report.note("orders a second, 16 at once", capacity)
-        alone = await orders.closed(seconds / 4, 1)
-        usual = percentile([took for _, took in alone.good], 50)
-        began = time.monotonic()
-        flooded = await orders.paced(seconds, TIMES * capacity)
-        asked = flooded.count / seconds
-        ended = began + seconds
-        good = [took for at, took in flooded.good if at <= ended]
-        goodput = len(good) / seconds / capacity
-        report.note("asked for a second", asked)
-        report.note("goodput, of what there can be", goodput)
-        report.note("good ones, p50 and p99", _times(good))
-        report.note("shed", len(flooded.shed))
-        report.note("shed after, p50 and p99", _times(flooded.shed))
-        at_edge = _shed_at_edge(shop)
-        report.note("the same by the edge's clock", _times(at_edge))
-        report.note("others", dict(flooded.others))
-        report.check(bool(flooded.good), "nothing was done")
-        report.check(not flooded.others, f"neither done nor shed: {dict(flooded.others)}")
-        await asyncio.sleep(max(0.0, ended + NORMAL_WITHIN - time.monotonic()))
-        after = await orders.closed(seconds / 4, 1)
-        now = percentile([took for _, took in after.good], 50)
-        report.note("alone, p50 before and after", f"{usual * 1e3:.0f} ms, {now * 1e3:.0f} ms")
-        report.note(
-            "after, shed and others", f"{len(after.shed)} {dict(after.others)} of {after.count}"
+    load = orders(shop, ada.token, [one["default_variant_id"] for one in made])
+    alone = replace(load, at_once=1, seconds=seconds / 4)
+    await measure(replace(load, at_once=AT_ONCE, seconds=seconds / 4))
+    most = await measure(replace(load, at_once=AT_ONCE, seconds=seconds))
+    report.note("orders a second, 16 at once", most.rate)
+    before = await measure(alone)
+    flooded = await measure(
+        replace(
+            load,
+            at_once=MOST_AT_ONCE,
+            connections=CONNECTIONS,
+            rate=TIMES * most.rate,
+            seconds=seconds,
         )
-        report.check(after.count == len(after.good), "five seconds later calls are refused")
-        if not judged:
-            return
-        report.check(bool(flooded.shed), "nothing was shed")
-        report.check(goodput >= LEAST_GOODPUT, f"goodput is {goodput:.2f}")
-        # The client shares the machine with everything else, and waits for itself, too.
-        slow = percentile(at_edge, 50) >= promised(SHED_SECONDS)
-        report.check(bool(at_edge) and not slow, "what is shed waits for it")
-        report.check(now < max(2 * usual, promised(0.05)), "five seconds later calls are slow")
-    finally:
-        for channel in orders.channels:
-            await channel.close()
+    )
+    await asyncio.sleep(NORMAL_WITHIN - START_SECONDS)
+    after = await measure(alone)
+    goodput = (len(flooded.microseconds) - flooded.wrong) / flooded.seconds / most.rate
+    report.note("asked for a second", TIMES * most.rate)
+    report.note("goodput, of what there can be", goodput)
+    report.note("good ones, p50 and p99", _times(flooded.microseconds))
+    report.note("shed", len(flooded.refused))
+    report.note("shed after, p50 and p99", _times(flooded.refused))
+    usual, now = percentile(before.microseconds, 50) / 1e6, percentile(after.microseconds, 50) / 1e6
+    report.note("alone, p50 before and after", f"{usual * 1e3:.0f} ms, {now * 1e3:.0f} ms")
+    for when, measured in (("before", most), ("alone", before), ("meanwhile", flooded)):
+        report.check(bool(measured.microseconds), f"{when}: nothing was done")
+        report.check(not measured.wrong, f"{when}: neither done nor shed: {_others(measured)}")
+    refused = f"{len(after.refused)} shed, {_others(after)}"
+    report.check(
+        not after.refused and not after.wrong, f"five seconds later calls are refused: {refused}"
+    )
+    if not judged:
+        return
+    report.check(bool(flooded.refused), "nothing was shed")
+    report.check(goodput >= LEAST_GOODPUT, f"goodput is {goodput:.2f}")
+    slow = percentile(flooded.refused, 50) / 1e6 >= promised(SHED_SECONDS)
+    report.check(not slow, "what is shed waits for it")
+    report.check(now < max(2 * usual, promised(0.05)), "five seconds later calls are slow")
 
 
-def _shed_at_edge(shop: Shop) -> list[float]:
-    """How long the edge had the calls that were shed, where it logs all calls."""
-    return [
-        line["milliseconds"] / 1000
-        for line in shop.up.events("envoy")
-        if str(line.get("rpc", "")).endswith(".CreateOrder")
-        and str(line.get("grpc_status", "")) in SHED_STATUSES
-    ]
+def _others(measured: Measured) -> str:
+    """What was neither as expected nor shed."""
+    unanswered = measured.wrong - sum(measured.wrong_answers.values())
+    return f"{measured.wrong_answers} and {unanswered} without an answer"
 
 
-def _times(seconds: list[float]) -> str:
-    return f"{percentile(seconds, 50) * 1000:.0f} ms, {percentile(seconds, 99) * 1000:.0f} ms"
+def _times(microseconds: list[int]) -> str:
+    return " and ".join(f"{percentile(microseconds, each) / 1e3:.0f} ms" for each in (50, 99))

@@ -12,7 +12,7 @@ import jwt
 import pytest
 from grpc import StatusCode
 
-from services.users import rules
+from services.users import passwords, rules
 from shop.users.v1.users_pb2 import (
     ChangePasswordRequest,
     GetJwksRequest,
@@ -53,6 +53,18 @@ class TestLogin:
         assert claims["exp"] - claims["iat"] == 600
         header = jwt.get_unverified_header(token)
         assert header == {"alg": "ES256", "typ": "JWT", "kid": key.kid}
+
+    async def test_who_cannot_be_let_in_now_is_told_before_the_database_is_asked(
+        self, people: People, served: Served, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        person = await people.sign_up()
+        monkeypatch.setattr(passwords, "MOST_WAITING", -passwords.AT_ONCE)
+        served.statements.clear()
+        error = await served.fail_to_sign_in(person.email, PASSWORD)
+        refusal = refusal_of(error)
+        assert (refusal.code, refusal.reason) == (StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
+        assert refusal.retry_seconds
+        assert served.statements["/shop.users.v1.AuthService/Login"] == 0
 
     async def test_case_and_composition_of_letters_do_not_matter(
         self, people: People, served: Served
