@@ -12,7 +12,7 @@ import asyncpg
 from bench.spread import Spread, opened, spread
 from cli import catalogue, seed
 from cli.database import Databases
-from services.catalog import search
+from services.catalog import search, search_statistics
 from services.catalog.tables import metadata
 from services.kit.ids import uuid7
 from shop.catalog.v1.catalog_pb2 import ListProductsRequest, Product
@@ -70,9 +70,10 @@ async def _add_categories(owner: Any, top: Any, numbers: Sequence[int]) -> None:
 
 async def _time(url: str, request: ListProductsRequest) -> Spread:
     async with opened(url, metadata) as database, database.connection() as connection:
+        known = await search_statistics.read(connection)
 
         async def ask() -> None:
-            products, _ = await search.page(connection, request, Product.ACTIVE)
+            products, _ = await search.page(connection, request, Product.ACTIVE, known)
             assert products
 
         return await spread(ask)

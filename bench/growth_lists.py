@@ -17,7 +17,7 @@ from rich.console import Console
 from bench.spread import Spread, opened, spreads
 from cli import catalogue, seed
 from cli.database import Databases
-from services.catalog import search
+from services.catalog import search, search_meetings, search_statistics
 from services.catalog.tables import metadata
 from services.kit.db import Database
 from shop.catalog.v1.catalog_pb2 import ListProductsRequest, Product
@@ -90,11 +90,12 @@ async def requests(connection: Any) -> Requests:
 
 async def milliseconds(database: Database, *requests: ListProductsRequest) -> list[Spread]:
     """The times of a page of each, in turns, on one connection."""
+    known = await _known(database)
     async with database.connection() as connection:
 
         def asking(request: ListProductsRequest) -> Callable[[], Awaitable[None]]:
             async def ask() -> None:
-                await search.page(connection, request, Product.ACTIVE)
+                await search.page(connection, request, Product.ACTIVE, known)
 
             return ask
 
@@ -105,12 +106,18 @@ async def at_depth(database: Database, request: ListProductsRequest, page: int) 
     """The request for the page of this number, or None where there are not so many."""
     deeper = ListProductsRequest()
     deeper.CopyFrom(request)
+    known = await _known(database)
     async with database.connection() as connection:
         for _ in range(page - 1):
-            _, deeper.page_token = await search.page(connection, deeper, Product.ACTIVE)
+            _, deeper.page_token = await search.page(connection, deeper, Product.ACTIVE, known)
             if not deeper.page_token:
                 return None
     return deeper
+
+
+async def _known(database: Database) -> search_statistics.Known:
+    async with database.connection() as connection:
+        return await search_statistics.read(connection)
 
 
 async def measure(
@@ -125,6 +132,8 @@ async def measure(
         some = itertools.islice(items, size - before)
         await seed.load(databases.services["catalog"], some)
         await seed.refresh_statistics(databases.owner)
+        async with opened(databases.services["catalog"], metadata) as database:
+            await search_meetings.learn(database, await _known(database), rest=0)
         console.print(f"{size:>9,} products: loaded in {time.perf_counter() - began:.0f} s")
         await _add_figures(databases, size, figures)
     return figures

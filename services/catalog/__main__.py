@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from services.catalog import sweeper
+from services.catalog import search_meetings, search_statistics, sweeper
 from services.catalog.handlers import CatalogService
 from services.catalog.stock_handlers import StockService
 from services.catalog.tables import metadata
@@ -67,6 +67,10 @@ def build(settings: Settings, database: Database) -> Server:
     expiry = partial(sweeper.free_expired, database)
     catalog.background("token keys", keys.refresh_forever)
     catalog.background("shelf", products.shelf.forever)
+    refresh = tasks.every(search_statistics.SECONDS_BETWEEN, products.statistics.refresh)
+    catalog.background("statistics", refresh)
+    learn = partial(search_meetings.follow, database, products.statistics)
+    catalog.background("meetings", tasks.every(search_statistics.SECONDS_BETWEEN, learn))
     catalog.background("replica", replica.follow)
     catalog.background("expiry", tasks.every(sweeper.SECONDS_BETWEEN, expiry))
     catalog.background("old keys", tasks.every(KEYS_SECONDS, database.forget_old_keys))

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from services.catalog import category_store, search, store
+from services.catalog.search_statistics import Statistics
 from services.catalog.shelf import Shelf
 from services.kit import call
 from services.kit.batches import Batch
@@ -46,6 +47,7 @@ class Browsing:
 
     def __init__(self, database: Database, replica: Replica) -> None:
         self.shelf = Shelf(database)
+        self.statistics = Statistics(database)
         self._replica = replica
         replica.mark = self.shelf.moment
         self._stored = _batches(self._look_up)
@@ -82,7 +84,9 @@ class Browsing:
         """The products of a page as the public sees them, serialized, and the next page's token."""
 
         async def ask(connection: Connection) -> Page:
-            listed, next_page_token = await search.page(connection, request, state)
+            listed, next_page_token = await search.page(
+                connection, request, state, self.statistics.known
+            )
             known = {row["id"]: self.shelf.get(str(row["id"])) for row in listed}
             missing = [id for id, product in known.items() if product is None]
             rows = await store.products_by_id(connection, missing) if missing else {}

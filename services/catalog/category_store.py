@@ -8,10 +8,10 @@ from uuid import UUID
 
 import asyncpg
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, array, insert
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from services.catalog import rules
-from services.catalog.tables import categories, products
+from services.catalog.tables import categories, product_categories
 from services.kit import errors
 from services.kit.db import Connection, Row, Statement, Transaction
 
@@ -59,7 +59,7 @@ _DELETE = Statement(sa.delete(categories).where(categories.c.id == _id()))
 _IN_USE = Statement(
     sa.select(
         sa.exists().where(categories.c.parent_id == _id())
-        | sa.exists().where(products.c.category_ids.contains(array([_id()])))
+        | sa.exists().where(product_categories.c.category_id == _id())
     )
 )
 

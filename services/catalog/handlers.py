@@ -34,6 +34,7 @@ class CatalogService(Categories, Stock):
         browsing = Browsing(database, replica or Replica(database))
         super().__init__(database, browsing)
         self.shelf = browsing.shelf
+        self.statistics = browsing.statistics
 
     async def ListProducts(
         self, request: catalog_pb2.ListProductsRequest, context: Any
@@ -52,7 +53,9 @@ class CatalogService(Categories, Stock):
                 catalog_pb2.ListProductsResponse, shelf.page(products, next_page_token)
             )
         async with self._db.connection() as connection:
-            listed, next_page_token = await search.page(connection, request, state)
+            listed, next_page_token = await search.page(
+                connection, request, state, self.statistics.known
+            )
             ids = [row["id"] for row in listed]
             found = await store.products_by_id(connection, ids)
         return catalog_pb2.ListProductsResponse(

@@ -1,15 +1,17 @@
 """The statements of lists of products, one for each combination of order and filters.
 
 A page begins after a key, in the order of an index, so it costs the same at any depth. What is
-asked for beside the order is looked for in two ways, one after the other, in the same statement:
+asked for beside the order is looked for in three ways:
 
-1. `near`: the next `reach` products in order, one by one, until the page is full. What many
-   products have is found here at once.
-2. `all`: only where the page is not full by then, so what is asked for is rare: every match, from
-   the inverted indexes (GIN) of words, attributes and categories, sorted.
+- `near`: the next `reach` products in order, one by one, until the page is full. What many
+  products have is found here at once.
+- `span`: matches among the next products in order, by the inverted index (GIN) of words, facets,
+  categories and moments, sorted.
+- `all`: every match, from the same index, sorted. Where it is known beforehand that there are few,
+  this is the whole statement. It also follows each of the others, where the page is not full.
 
-So neither depends on Postgres' guess of how many products match, and a statement may be planned
-once for all values: `reach` says which of the two is right (`search_costs`). A category has orders
+So none depends on Postgres' guess of how many products match, and a statement may be planned once
+for all values: `search_costs` says which of them is right. A category has orders
 of its own (`product_categories`), and is looked through together with those below it. `relevance`
 is three lists, each looked at where those before it do not fill the page: products whose names
 begin with the search, by name; others with all its words in the name; the others; both newest
@@ -23,15 +25,21 @@ from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
 
+from services.catalog import search_meetings
 from services.catalog.search_lists import (
+    BEGINNING,
     CATEGORIES,
     Clause,
     Columns,
     List,
     Shape,
     bind,
+    conditions_of_all,
+    facets,
     lists,
+    match,
     number,
 )
 from services.catalog.tables import product_categories, products
@@ -43,7 +51,7 @@ _FILTERED = [products.c[name] for name in ("price", "currency", "attributes", "n
 
 
 def looked_through(shape: Shape) -> list[List]:
-    """The lists whose products have to be looked at one by one: each has a reach."""
+    """The lists whose products have to fulfil something: each is looked through in some way."""
     return [part for part in lists(shape) if part.conditions]
 
 
@@ -86,26 +94,21 @@ def _ahead(part: List, table: Any, *columns: sa.ColumnElement[Any]) -> sa.Select
     return sa.select(*columns, table.c.id, _key(part, table.c)).where(*_place(part, table.c))
 
 
-def _find(part: List, gates: list[Clause], by_category: bool) -> sa.Select[Any]:
+def _find(part: List, gates: list[Clause], shape: Shape) -> sa.Select[Any]:
     """Up to `most` products of one list: id, key. Nothing is read unless all `gates` are true."""
-    look = _in_categories if by_category else _in_catalogue
-    near, is_incomplete = look(part, gates)
+    by_category = shape.category
+    if part.name in shape.spans:
+        near, is_incomplete = _in_span(part, gates, shape)
+    else:
+        look = _in_categories if by_category else _in_catalogue
+        near, is_incomplete = look(part, gates)
     hits = near.cte(f"{part.name}_near")
     found = sa.select(hits.c.id, hits.c.key)
     if is_incomplete is not None:
         conditions = [condition.all(products.c) for condition in part.conditions]
-        if by_category:
-            conditions.append(products.c.category_ids.overlap(CATEGORIES))
-        # IS TRUE keeps the indexes of orders out of it: half of one costs more than all of the
-        # few rows that the others find.
-        place = sa.and_(*_place(part, products.c)).is_(sa.true())
-        every = (
-            sa.select(products.c.id, _key(part, products.c))
-            .where(*gates, is_incomplete(hits), *conditions, place)
-            .cte(f"{part.name}_all")
-            .prefix_with("MATERIALIZED")
-        )
-        rest = sa.select(every).order_by(*_in_order(part, every.c)).limit(_MOST).subquery()
+        conditions += _indexed(shape)
+        every = _matches(part, *gates, is_incomplete(hits), *conditions).cte(f"{part.name}_all")
+        rest = _first(part, every.prefix_with("MATERIALIZED")).subquery()
         found = sa.union(found, sa.select(rest.c.id, rest.c.key)).subquery().select()
     elif by_category:
         found = found.distinct()
@@ -113,7 +116,57 @@ def _find(part: List, gates: list[Clause], by_category: bool) -> sa.Select[Any]:
     return sa.select(once.c.id, once.c.key).order_by(*_in_order(part, once.c)).limit(_MOST)
 
 
+def _indexed(shape: Shape) -> list[Clause]:
+    """What the inverted index is asked for beside words."""
+    categories = [products.c.category_ids.overlap(CATEGORIES)] if shape.category else []
+    return [*categories, *facets(shape)]
+
+
+def _matches(part: List, *conditions: Clause) -> sa.Select[Any]:
+    """All products of the list with these conditions, as the inverted index finds them.
+
+    IS TRUE keeps the indexes of orders out of it: half of one costs more than all of the few rows
+    that the other finds.
+    """
+    place = sa.and_(*_place(part, products.c)).is_(sa.true())
+    return sa.select(products.c.id, _key(part, products.c)).where(*conditions, place)
+
+
+def _first(part: List, matches: sa.CTE) -> sa.Select[Any]:
+    return sa.select(matches).order_by(*_in_order(part, matches.c)).limit(_MOST)
+
+
 IsIncomplete = Callable[[sa.CTE], Clause] | None
+
+
+def _in_span(part: List, gates: list[Clause], shape: Shape) -> tuple[sa.Select[Any], IsIncomplete]:
+    """The products of the list since some id that its span has, and whether they are too few.
+
+    A short span is tried first: words of one search are together more often than by chance.
+    """
+    until = bind(f"{part.name}_until", sa.Uuid)
+    # There may be products of the future, which are not in the span.
+    later = sa.select(products.c.id).where(*_place(part, products.c), products.c.id >= until)
+    here = [*gates, ~sa.exists(later.correlate(None))]
+
+    def matches(kind: str, *more: Clause) -> sa.CTE:
+        cells = bind(f"{part.name}_{kind}_cells", ARRAY(sa.BigInteger))
+        since = bind(f"{part.name}_{kind}_since", sa.Uuid)
+        found = _matches(
+            part,
+            *here,
+            *more,
+            sa.func.catalog.moments(products.c.id, type_=ARRAY(sa.BigInteger)).overlap(cells),
+            *(condition.of_few(products.c) for condition in part.conditions),
+            *_indexed(shape),
+            (products.c.id >= since).is_(sa.true()),
+        )
+        return found.cte(f"{part.name}_{kind}").prefix_with("MATERIALIZED")
+
+    short = matches("short")
+    long = matches("long", _count(short) < _MOST)
+    both = sa.union(sa.select(short), sa.select(long)).cte(f"{part.name}_span")
+    return _first(part, both), lambda found: _count(found) < _MOST
 
 
 def _in_catalogue(part: List, gates: list[Clause]) -> tuple[sa.Select[Any], IsIncomplete]:
@@ -179,15 +232,16 @@ def _count(rows: sa.FromClause) -> sa.ScalarSelect[Any]:
     return sa.select(sa.func.count()).select_from(rows).scalar_subquery()
 
 
-def _found(parts: list[List], by_category: bool) -> sa.Select[Any]:
+def _found(parts: list[List], shape: Shape) -> sa.Select[Any]:
     """The products of the page as rows of place (of the list), key and id."""
     found: list[sa.CTE] = []
+    possible = _possible(shape)
     for place, part in enumerate(parts):
-        gates: list[Clause] = [_count(before) < _MOST for before in found]
+        gates: list[Clause] = [*possible, *(_count(before) < _MOST for before in found)]
         if len(parts) > 1:
             # The page begins in the list at `place`, and goes on in those behind it.
             gates.append(bind("place", sa.Integer) <= number(place))
-        found.append(_find(part, gates, by_category).cte(f"{part.name}_found"))
+        found.append(_find(part, gates, shape).cte(f"{part.name}_found"))
     rows = sa.union_all(
         *(
             sa.select(number(place).label("place"), one.c.key, one.c.id)
@@ -197,16 +251,61 @@ def _found(parts: list[List], by_category: bool) -> sa.Select[Any]:
     return sa.select(rows)
 
 
+def _possible(shape: Shape) -> list[Clause]:
+    """Whether there can be any match: found out once, for all lists."""
+    if not shape.terms:
+        return []
+    possible = sa.select(search_meetings.have_met().label("any")).cte("possible")
+    return [sa.select(possible.prefix_with("MATERIALIZED")).scalar_subquery()]
+
+
+def _every(parts: list[List], shape: Shape) -> sa.Select[Any]:
+    """The same where all matches are read at once, whatever list they are in."""
+    indexed = [*_indexed(shape), *_possible(shape)]
+    if len(parts) == 1:
+        conditions = [condition.of_few(products.c) for condition in parts[0].conditions]
+        matches = _matches(parts[0], *conditions, *indexed)
+        every = matches.add_columns(number(0).label("place")).cte("every")
+    else:
+        begins, named, after = parts
+        is_named = match(products.c.search, "name_words")
+        begun = sa.func.starts_with(products.c.name_key, BEGINNING)
+        place = sa.case(
+            (~is_named, number(2)),
+            (~begun, number(1)),
+            else_=number(0),
+        )
+        state = (products.c.state == bind("state", sa.SmallInteger)).is_(sa.true())
+        found = (
+            sa.select(products.c.id, products.c.name_key, place.label("place"))
+            .where(*conditions_of_all(shape), *indexed, state)
+            .cte("found")
+            .prefix_with("MATERIALIZED")
+        )
+        behind = [
+            (found.c.place == number(index)) & _after(part, found.c)
+            for index, part in enumerate((begins, named, after))
+        ]
+        key = sa.case((found.c.place == number(0), found.c.name_key), else_="")
+        every = (
+            sa.select(found.c.id, key.label("key"), found.c.place)
+            .where(found.c.place >= bind("place", sa.Integer), sa.or_(*behind))
+            .cte("every")
+        )
+    return sa.select(every.prefix_with("MATERIALIZED"))
+
+
 @cache
 def page(shape: Shape) -> Statement:
     """Products by their `id`, each with its `place` and `key`.
 
-    Parameters: `state`, `most`, `reach` (where anything is filtered), those of the filters, and the
+    Parameters: `state`, `most`, those of the filters and of the ways they are looked for, and the
     key after which the page begins: `after_id` and, unless the order is newest, `after_key`; for
     relevance `place`, and a key for each list: `begins_key`, `begins_id`, `named_id`, `after_id`.
     """
     parts = lists(shape)
-    found = _found(parts, shape.category).subquery("found")
+    look = _every if shape.every else _found
+    found = look(parts, shape).subquery("page")
     if len(parts) == 1:
         order = _in_order(parts[0], found.c)
     else:

@@ -8,12 +8,15 @@ options.
 from __future__ import annotations
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSVECTOR
+from sqlalchemy.dialects.postgresql import ARRAY, BIT, JSONB, TSVECTOR
 
-from services.kit import idempotency
+from services.kit import idempotency, sessions
 
 metadata = sa.MetaData(
     schema="catalog",
+    # A list's statement is planned once for all values, on each connection: its plan says nothing
+    # of how many products match, and planning it takes longer than to run it.
+    info={sessions.SETTINGS: {"plan_cache_mode": "force_generic_plan"}},
     naming_convention={"fk": "%(table_name)s_%(column_0_name)s_fkey", "pk": "%(table_name)s_pkey"},
 )
 
@@ -84,7 +87,7 @@ products = sa.Table(
     sa.Index("products_price", "state", "price", "id"),
     sa.Index("products_name", "state", "name_key", "id"),
     sa.Index("products_currency", "currency"),
-    sa.Index("products_category_ids", "category_ids", postgresql_using="gin"),
+    # Nothing needs it any longer, except services from before facets were in `products_sought`.
     sa.Index(
         "products_attributes",
         "attributes",
@@ -92,10 +95,12 @@ products = sa.Table(
         postgresql_ops={"attributes": "jsonb_path_ops"},
     ),
     sa.Index(
-        "products_found",
+        "products_sought",
+        sa.text("catalog.moments(id)"),
         "search",
         sa.text("catalog.words(name)"),
         "category_ids",
+        sa.text("catalog.facets(attributes, currency)"),
         postgresql_using="gin",
     ),
 )
@@ -136,6 +141,21 @@ vocabulary = sa.Table(
     sa.Column("cheapest", sa.BigInteger, nullable=False),
     sa.Column("dearest", sa.BigInteger, nullable=False),
     sa.Column("first_name", sa.Text(collation="C"), nullable=False),
+)
+
+# Terms (words, categories, facets) that many products have, and which of them some product has had
+# together: bits, by their numbers, noted by a trigger and never forgotten. What is `complete` is so
+# for all products, and all terms that are.
+frequent_terms = sa.Table(
+    "frequent_terms",
+    metadata,
+    sa.Column("term", sa.Text(collation="C"), primary_key=True),
+    sa.Column("number", sa.SmallInteger, nullable=False),
+    sa.Column("met", BIT(1024), nullable=False, server_default=sa.text("B'0'::bit(1024)")),
+    sa.Column("complete", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("begin_time", Moment, nullable=False, server_default=sa.func.now()),
+    sa.CheckConstraint("number BETWEEN 0 AND 1023", name="frequent_terms_number"),
+    sa.Index("frequent_terms_number", "number", unique=True),
 )
 
 variants = sa.Table(

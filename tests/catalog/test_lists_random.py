@@ -5,11 +5,17 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import asyncpg
 import pytest
 
+from bench.spread import opened
 from cli import catalogue, seed
 from cli.database import Databases
-from services.catalog import search
+from services.catalog import search, search_meetings, search_statistics
+from services.catalog.search_costs import EVERY, Way
+from services.catalog.search_lists import List
+from services.catalog.search_statistics import Statistics
+from services.catalog.tables import metadata
 from shop.catalog.v1.catalog_pb2 import Product
 from shop.catalog.v1.catalog_pb2_grpc import CatalogServiceStub
 from tests.catalog.test_list_products import ORDERS, everything, fulfils, looked_for, minor
@@ -18,47 +24,63 @@ PRODUCTS = 2_000
 REQUESTS = 40
 
 
-@pytest.fixture(params=[search.REACH, 9], ids=["far", "near"])
-def reaches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """How lists are looked through: filled by what follows the names of those that happened."""
+@pytest.fixture(params=["as costs say", "in any way"])
+def decided(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """How lists are looked through: filled by what happened. Any way has to lead to the same."""
     happened: set[str] = set()
-    decide = search._reach
+    decide = search._way
+    luck = random.Random(3)
 
-    def noted(*asked: Any) -> int:
-        reach = decide(*asked)
-        words = asked[3]
-        if not reach:
-            happened.add("every match")
-        elif words and reach > search.REACH:
-            happened.add("as far as words are common")
-        else:
-            happened.add("as far as usual")
-        return reach
+    def noted(part: List, *asked: Any) -> Way:
+        way = decide(part, *asked)
+        if request.param == "in any way":
+            shares = (0.02, 0.2, 0.7) if part.key is None else (0,)
+            way = luck.choice((Way(luck.randrange(9)), Way(5000), Way(share=luck.choice(shares))))
+        happened.add("every match" if way == EVERY else "a span" if way.share else "one by one")
+        return way
 
-    monkeypatch.setattr(search, "REACH", request.param)
-    monkeypatch.setattr(search, "REACH_EACH", 0)
-    monkeypatch.setattr(search, "_reach", noted)
+    monkeypatch.setattr(search, "_way", noted)
     return happened
 
 
 async def test_any_list_is_what_the_reference_says(
-    catalog: CatalogServiceStub, databases: Databases, reaches: set[str]
+    catalog: CatalogServiceStub,
+    databases: Databases,
+    decided: set[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert databases.owner is not None
     await seed.load(databases.services["catalog"], catalogue.made_up_items(PRODUCTS, "reference"))
     await seed.refresh_statistics(databases.owner)
+    statistics = await known(databases.services["catalog"])
+    monkeypatch.setattr(Statistics, "known", statistics)
+    async with opened(databases.services["catalog"], metadata) as database:
+        assert await search_meetings.learn(database, statistics, rest=0) > 50
+    # Whatever is new meets, too.
+    await seed.load(databases.services["catalog"], catalogue.made_up_items(PRODUCTS // 4, "new"))
     listed = await everything(catalog, page_size=1000)
-    assert len(listed) == PRODUCTS
+    assert len(listed) == PRODUCTS * 5 // 4
     luck = random.Random(7)
     for _ in range(REQUESTS):
-        order, wanted = drawn(luck, luck.choice(listed))
+        like, other = luck.sample(listed, 2)
+        order, wanted = drawn(luck, like)
+        if "q" in wanted and luck.random() < 0.2:
+            # Many words are never together.
+            wanted["q"] = f"{luck.choice(other.name.split())} {wanted['q']}"
         expected = [product for product in listed if fulfils(product, wanted)]
         size = max(7, len(expected) // 3)
         found = await everything(catalog, order_by=order, page_size=min(size, 1000), **wanted)
         assert found == in_order(expected, order, wanted), (order, wanted)
-    assert reaches >= {"every match", "as far as usual"}
-    if search.REACH < PRODUCTS:
-        assert "as far as words are common" in reaches
+    assert decided >= {"every match", "one by one"}
+
+
+async def known(url: str) -> search_statistics.Known:
+    """What a service learns when it asks."""
+    connection = await asyncpg.connect(url)
+    try:
+        return await search_statistics.read(connection)
+    finally:
+        await connection.close()
 
 
 def drawn(luck: random.Random, like: Product) -> tuple[str, dict[str, Any]]:
