@@ -86,16 +86,25 @@ async def served(settings: Settings) -> AsyncIterator[grpc.aio.Channel]:
     await database.close()
 
 
+@pytest.fixture
+def empty_sandbox(sandbox_started: Sandbox) -> Sandbox:
+    """There are no payments at Stripe when the test begins."""
+    sandbox_started.reset()
+    return sandbox_started
+
+
 @pytest_asyncio.fixture
 async def open_till(
     settings: Settings,
     around: Around,
-    sandbox_started: Sandbox,
+    empty_sandbox: Sandbox,
     owner_connection: asyncpg.Connection,
     empty_database: None,
 ) -> Callable[[grpc.aio.Channel], Till]:
-    """Payments of which there are none when the test begins, here and at Stripe."""
-    sandbox_started.reset()
+    """Payments of which there are none when the test begins, here and at Stripe.
+
+    At Stripe first: the service that walks there would meet charges of which nothing is known here.
+    """
     around.orders.sold.clear()
     around.orders.is_away = False
     around.users.ended.clear()
@@ -108,7 +117,7 @@ async def open_till(
             closure_pb2_grpc.ClosureServiceStub(channel),
             around.orders,
             around.users,
-            sandbox_started,
+            empty_sandbox,
             owner_connection,
             settings,
         )
