@@ -146,8 +146,12 @@ class Traces(Tracing):
             yield
 
     def _statement(self, record: Any) -> None:
-        """A statement has ended: asyncpg tells of it in the context in which it was run."""
-        if not trace.get_current_span().is_recording():
+        """A statement has ended: asyncpg tells of it in the context in which it was run.
+
+        It does so a moment later, when what asked may have ended as well.
+        """
+        asked = trace.get_current_span().get_span_context()
+        if not (asked.is_valid and asked.trace_flags.sampled):
             return  # looking around, as background work does all the time, is nobody's call
         ended = time.time_ns()
         name = _summary(record.query)
