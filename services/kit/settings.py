@@ -62,7 +62,7 @@ class Setting:
         try:
             return msgspec.convert(value, Annotated[self.kind, self.rules], strict=False)
         except msgspec.ValidationError:
-            raise ValueError(f"what it takes is: {self.allowed}") from None
+            raise ValueError(f"it has to be: {self.allowed}" if value else "it is empty") from None
 
 
 def setting(default: Any = MISSING, *, secret: bool = False, **rules: Any) -> Any:
@@ -141,11 +141,12 @@ class ServiceSettings:
                     problems.append((name, "it is required"))
             except ValueError as error:
                 problems.append((name, f"{error}"))
+        # All mistakes are told at once. What is wrong by itself is not looked at together.
+        blank = dict.fromkeys((name for name, _ in problems), "")
+        settings = cls(**values | blank)
+        problems += [(name, why) for name, why in settings.problems() if name not in blank]
         if not problems:
-            settings = cls(**values)
-            problems = list(settings.problems())
-            if not problems:
-                return settings
+            return settings
         raise SettingsError("\n".join(_explained(own, *problem) for problem in problems))
 
     @classmethod
