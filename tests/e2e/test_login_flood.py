@@ -36,20 +36,25 @@ async def test_other_calls_are_answered_as_ever(shop: Shop) -> None:
         (http1.request("GET", "/api/users/me/", ada.token), ada.email),
     )
     logins = _load(shop, (http1.request("POST", "/api/auth/login/", body=body), "access_token"))
-    quiet = await measure(others)
     longer = replace(logins, rate=A_SECOND, at_once=MOST_AT_ONCE, seconds=SOONER + SECONDS + LONGER)
+    # Half of it before and half of it after, as the machine may have other things to do.
+    half = replace(others, seconds=SECONDS / 2)
+    before = await measure(half)
     flood = asyncio.create_task(measure(longer))
     await asyncio.sleep(SOONER)
     busy = await measure(others)
     flooded = await flood
-    assert quiet.wrong == busy.wrong == 0, (quiet.wrong_answers, busy.wrong_answers)
+    after = await measure(half)
+    for each in (before, busy, after):
+        assert each.wrong == 0, each.wrong_answers
     # What is too much is refused at once; a machine that is busy otherwise may be late as well.
     late = 0 if WHOLE else _late(flooded)
     assert flooded.wrong == late, flooded.wrong_answers
     assert len(flooded.microseconds) - flooded.wrong > SECONDS
     if WHOLE:
-        told = (_p99(quiet), _p99(busy), len(flooded.microseconds), len(flooded.refused))
-        assert _p99(busy) <= 2 * _p99(quiet), told
+        quiet, loud = _p99(before, after), _p99(busy)
+        told = (quiet, loud, len(flooded.microseconds), len(flooded.refused))
+        assert loud <= 2 * quiet, told
 
 
 def _load(shop: Shop, *exchanges: tuple[bytes, str]) -> Load:
@@ -73,6 +78,7 @@ def _late(measured: Measured) -> int:
     return sum(count for text, count in answers if text.startswith("HTTP/1.1 504"))
 
 
-def _p99(measured: Measured) -> float:
+def _p99(*measured: Measured) -> float:
     """Milliseconds."""
-    return sorted(measured.microseconds)[len(measured.microseconds) * 99 // 100] / 1000
+    times = sorted(time for each in measured for time in each.microseconds)
+    return times[len(times) * 99 // 100] / 1000

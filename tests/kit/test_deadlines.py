@@ -41,6 +41,16 @@ async def test_after_a_quiet_time_deadlines_are_kept_again() -> None:
         await asyncio.wait_for(keep(deadlines, 0.05, 60), AT_ONCE)
 
 
+@pytest.mark.parametrize("until", [-0.01, 0.0, 0.0001])
+async def test_beside_a_call_whose_time_is_up_as_it_comes_others_are_answered(until: float) -> None:
+    deadlines = Deadlines()
+    late, other = keep(deadlines, until, 60), keep(deadlines, 30, 0.01)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(late, AT_ONCE)
+    assert await asyncio.wait_for(other, AT_ONCE) == 0.01
+    assert len(deadlines) == 0
+
+
 async def test_a_call_that_goes_on_after_its_time_is_cancelled_once() -> None:
     deadlines, cancelled = Deadlines(), 0
 
