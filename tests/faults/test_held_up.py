@@ -27,7 +27,7 @@ from tests.visitors import Shop, answered
 # What Envoy gives a call, and what the promise allows.
 DEADLINE, PROMISED = 4.0, 5.0
 # More than there are connections, fewer than the edge lets in.
-PARALLEL = 100
+PARALLEL = 60
 
 
 @contextlib.contextmanager
