@@ -120,11 +120,12 @@ class Purchases:
         answer = await self.buyer.post("/api/orders/", body, idempotency_key=uuid7().hex)
         if answer.status_code != httpx.codes.CREATED:
             return answer
-        self.made.append(answer.json()["id"])
-        paying = {"order_id": self.made[-1], "payment_method": "pm_card_visa"}
+        id = answer.json()["id"]
+        self.made.append(id)
+        paying = {"order_id": id, "payment_method": "pm_card_visa"}
         answer = await self.buyer.post("/api/payment/", paying, idempotency_key=uuid7().hex)
         if answer.is_success and answer.json()["status"] == "SUCCEEDED":
-            self.paid.append(self.made[-1])
+            self.paid.append(id)  # by now another call may have made an order
         return answer
 
 
