@@ -21,12 +21,10 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Mapping
-from typing import Any
 
 import setproctitle
 
-from cli.programs import die_with_parent, take_a_place
+from cli.programs import die_with_parent, lead_a_group
 from services import kit
 
 # A request holds names; its descriptors are the output and the file with the variables.
@@ -79,7 +77,7 @@ def serve(channel: socket.socket) -> str | None:
             for mine in (channel, waking, woken):
                 mine.close()
             request = json.loads(message)
-            _become(request, *descriptors)
+            _become(request["name"], request["module"], *descriptors)
             os.close(waiting)
             os.close(becoming)
             return str(request["module"])
@@ -103,9 +101,9 @@ def _tell_who_has_ended(channel: socket.socket) -> None:
         channel.send(json.dumps({"ended": pid, "code": code}).encode())
 
 
-def _become(request: Mapping[str, Any], output: int, variables: int) -> None:
+def _become(name: str, module: str, output: int, variables: int) -> None:
     """Be a program of its own: a group, an output, an environment, and a title in `ps`."""
-    take_a_place(request["nice"])
+    lead_a_group()
     os.dup2(output, sys.stdout.fileno())
     os.dup2(output, sys.stderr.fileno())
     os.close(output)
@@ -113,8 +111,8 @@ def _become(request: Mapping[str, Any], output: int, variables: int) -> None:
         environment = json.load(file)
     os.environ.clear()
     os.environ.update(environment)
-    sys.argv = [request["module"]]
-    setproctitle.setproctitle(f"shop {request['name']}: python -m {request['module']}")
+    sys.argv = [module]
+    setproctitle.setproctitle(f"shop {name}: python -m {module}")
     gc.enable()
 
 

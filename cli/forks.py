@@ -124,8 +124,7 @@ class Server:
         try:
             os.write(variables, json.dumps(dict(program.environment)).encode())
             os.lseek(variables, 0, os.SEEK_SET)
-            told = {"name": program.name, "module": program.module, "nice": program.nice}
-            request = json.dumps(told).encode()
+            request = json.dumps({"name": program.name, "module": program.module}).encode()
             answer: asyncio.Future[Forked] = asyncio.get_running_loop().create_future()
             try:
                 socket.send_fds(self._channel, [request], [output, variables])

@@ -47,8 +47,6 @@ class Program:
     prepare: Callable[[], None] = lambda: None
     stop_signal: signal.Signals = signal.SIGTERM
     orphan_signal: signal.Signals = signal.SIGKILL
-    nice: int = 0
-    """How far it steps back when there is more to do than the processor can."""
 
 
 class StartError(Exception):
@@ -68,7 +66,7 @@ def die_with_parent(orphan_signal: signal.Signals) -> Callable[[], None]:
     return ask_the_kernel
 
 
-def take_a_place(nice: int) -> None:
+def lead_a_group() -> None:
     """Lead a group of processes: Ctrl-C in a terminal reaches the supervisor alone, and the whole
     group can be signalled.
 
@@ -76,7 +74,6 @@ def take_a_place(nice: int) -> None:
     processes and threads it has, and `nice` counts only within it.
     """
     os.setpgid(0, 0)
-    os.nice(nice)
 
 
 def popen_arguments(program: Program) -> dict[str, Any]:
@@ -89,7 +86,7 @@ def popen_arguments(program: Program) -> dict[str, Any]:
 
     def prepare() -> None:
         ask_the_kernel()
-        take_a_place(program.nice)
+        lead_a_group()
 
     arguments: dict[str, Any] = {
         "env": dict(program.environment),

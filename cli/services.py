@@ -22,9 +22,6 @@ STRIPE_KEYS = {
 }
 # The sandbox takes any test key.
 SANDBOX_KEY = "sk_test_sandbox"
-# The edge says no to what is too much, which it can only do in time if it has not to wait for those
-# who have too much to do.
-BEHIND_THE_EDGE = 5
 
 
 def service_program(
@@ -47,7 +44,6 @@ def service_program(
         module=f"services.{service_of(name)}",
         environment=service_environment(name, topology, folder, database, environment),
         ready=ready,
-        nice=BEHIND_THE_EDGE,
     )
 
 

@@ -38,7 +38,6 @@ about = {
     "pid": os.getpid(),
     "group": os.getpgid(0),
     "session": os.getsid(0),
-    "nice": os.getpriority(os.PRIO_PROCESS, 0),
     "environment": dict(os.environ),
     "arguments": sys.argv[1:],
     "main": __name__,
@@ -72,7 +71,7 @@ def worker(folder: Path, name: str) -> Program:
         return (folder / f"{pid}.json").exists()
 
     environment = {"FOLDER": str(folder), "OWN": name}
-    return Program(name, ["false"], ready, module="some_worker", environment=environment, nice=3)
+    return Program(name, ["false"], ready, module="some_worker", environment=environment)
 
 
 def told(folder: Path, pid: int | None) -> dict[str, Any]:
@@ -123,7 +122,6 @@ def test_each_is_a_program_of_its_own(folder: Path, transcript: Transcript) -> N
             assert (own["pid"], own["group"]) == (pid, pid)
             # Within one session the kernel shares the processor out among processes.
             assert own["session"] == os.getsid(0)
-            assert own["nice"] == min(19, os.getpriority(os.PRIO_PROCESS, 0) + 3)
             assert (own["arguments"], own["main"]) == ([], "__main__")
             assert " ".join(psutil.Process(pid).cmdline()).strip() == (
                 f"shop {name}: python -m some_worker"
