@@ -90,11 +90,11 @@ class Pool:
                 return await self._pool.acquire()
         except TimeoutError as error:
             if self._pool.get_size() < self.limit:
-                raise away(error) from error
+                raise _away(error) from error
             metrics.POOL_REFUSED.inc()
             raise errors.overloaded() from None
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, *CONNECTION_LOST) as error:
-            raise away(error) from error
+            raise _away(error) from error
         finally:
             self._waiting -= 1
 
@@ -145,10 +145,10 @@ class Lent:
         )
         await self._pool.give_back(connection, in_order=error is None)
         if is_lost and isinstance(error, Exception):
-            raise away(error) from error
+            raise _away(error) from error
 
 
-def away(error: Exception) -> errors.ServiceError:
+def _away(error: Exception) -> errors.ServiceError:
     """UNAVAILABLE: the database does not answer."""
     log.warning("the database does not answer", error=type(error).__name__)
     return errors.unavailable("The service cannot reach its database: try again.")

@@ -128,11 +128,12 @@ class ServiceSettings:
     @classmethod
     def load(cls, **given: Any) -> Self:
         """The settings; `given` wins over the environment. Raises SettingsError."""
-        own = f"SHOP_{cls.described()['service'].default.upper()}_"
+        settings_by_name = cls.described()
+        own = f"SHOP_{settings_by_name['service'].default.upper()}_"
         values, problems = {}, []
-        if unknown := given.keys() - cls.described():
+        if unknown := given.keys() - settings_by_name.keys():
             raise TypeError(f"{cls.__name__} has no {', '.join(sorted(unknown))}")
-        for name, described in cls.described().items():
+        for name, described in settings_by_name.items():
             told = given[name] if name in given else _value(name, (own, "SHOP_"))
             try:
                 if told is not None:
