@@ -15,7 +15,7 @@ CANARIES = (EMAIL, PASSWORD, TOKEN, "canary")
 
 # A process of its own: logs are set up once, and this is what really comes out of one.
 PROCESS = f"""
-import asyncio, logging, sys
+import asyncio, logging, sys, uuid
 import asyncpg, grpc, uvloop
 from prometheus_client import generate_latest
 from services.kit import logs
@@ -66,6 +66,8 @@ async def main():
             except grpc.aio.AioRpcError:
                 pass
         log = logs.logger("tests")
+        log.info("odd", kinds=int, id=uuid.UUID(int=7))
+        log.info("very odd", half="\\ud800", large=10**30)
         log.info("made", password=PASSWORD, user_email=EMAIL, refresh_token=TOKEN, count=3)
         task = asyncio.create_task(forgotten())
         await asyncio.sleep(0.05)
@@ -157,6 +159,15 @@ class TestLines:
         [made] = [entry for entry in entries if entry["event"] == "made"]
         assert made["password"] == made["user_email"] == made["refresh_token"] == "[hidden]"
         assert made["count"] == 3
+
+    def test_what_json_does_not_know_is_told_as_it_looks(
+        self, entries: list[dict[str, Any]]
+    ) -> None:
+        told = {e["event"]: e for e in entries if e["event"] in ("odd", "very odd")}
+        assert told["odd"]["kinds"] == "<class 'int'>"
+        assert told["odd"]["id"] == "00000000-0000-0000-0000-000000000007"
+        assert told["very odd"]["half"] == "\ud800"
+        assert told["very odd"]["large"] == 10**30
 
     def test_libraries_and_the_event_loop_speak_the_same_way(
         self, entries: list[dict[str, Any]]
