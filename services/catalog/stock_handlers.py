@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
@@ -20,7 +20,7 @@ from services.catalog import (
 )
 from services.catalog.hold_store import Wish
 from services.catalog.stock_rules import Line, Reservation
-from services.kit import call, errors, pages
+from services.kit import call, errors, failures, pages
 from services.kit.batches import Batch
 from services.kit.db import Database, Row
 from services.kit.errors import ServiceError
@@ -104,9 +104,21 @@ class StockService(stock_pb2_grpc.StockServiceServicer):
     async def ReserveStock(
         self, request: stock_pb2.ReserveStockRequest, context: Any
     ) -> stock_pb2.Reservation:
-        reservation = await self._reserve(request)
-        stock_rules.check_repeated(reservation, request.lines)
-        return stock_messages.reservation(reservation)
+        (outcome,) = await self._reserve([request])
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    async def BatchReserveStock(
+        self, request: stock_pb2.BatchReserveStockRequest, context: Any
+    ) -> stock_pb2.BatchReserveStockResponse:
+        answer = stock_pb2.BatchReserveStockResponse()
+        for outcome in await self._reserve(request.requests):
+            if isinstance(outcome, Exception):
+                answer.results.add(refusal=failures.refusal(outcome).status())
+            else:
+                answer.results.add(reservation=outcome)
+        return answer
 
     async def CommitReservation(
         self, request: stock_pb2.CommitReservationRequest, context: Any
@@ -165,30 +177,44 @@ class StockService(stock_pb2_grpc.StockServiceServicer):
         }
         return by_variant | by_product
 
-    async def _reserve(self, request: stock_pb2.ReserveStockRequest) -> Reservation:
-        """Make the order's reservation, or find the one that this or another call has made before.
+    async def _reserve(
+        self, requests: Sequence[stock_pb2.ReserveStockRequest]
+    ) -> list[stock_pb2.Reservation | Exception]:
+        """The orders' reservations, made now or by this or another call before; or why not.
 
         What is offered is read first, by itself: what it costs then is what is reserved, and what
         is sold out is refused without a row being locked.
         """
-        order_id = UUID(request.order_id)
+        wanted = [_wanted(line) for request in requests for line in request.lines]
+        offers = (await self._offers.get_all(wanted)).values()
+        wishes = [_wish(request, offers) for request in requests]
+        able = [wish for wish in wishes if isinstance(wish, Wish)]
+        held = iter(await self._holds.do_all(able))
+        return [
+            await self._outcome(request, wish, next(held) if isinstance(wish, Wish) else wish)
+            for request, wish in zip(requests, wishes, strict=True)
+        ]
+
+    async def _outcome(
+        self,
+        request: stock_pb2.ReserveStockRequest,
+        wish: Wish | ServiceError,
+        held: Held | Exception,
+    ) -> stock_pb2.Reservation | Exception:
+        """What is answered for an order of which so much could be held."""
         try:
-            lines = await self._offered(request)
-        except ServiceError as refusal:
-            if refusal.reason == reason_pb2.REASON_OUT_OF_STOCK:
-                SHORT.labels("offered").inc()
-            return await self._made_before(order_id, refusal)
-        ttl = request.ttl.ToTimedelta() if request.HasField("ttl") else DEFAULT_TTL
-        wish = Wish(order_id, lines, stock_rules.demand(lines), ttl)
-        reservation, found = await self._holds.do(wish)
-        if reservation is not None:
-            return reservation
-        try:
-            stock_rules.check_held(lines, found)
-        except ServiceError as refusal:
-            SHORT.labels("held").inc()
-            return await self._made_before(order_id, refusal)
-        return await self._made_before(order_id, errors.not_found("reservation", order_id))
+            if isinstance(wish, ServiceError):
+                reservation = await self._made_before(request, _counted(wish, "offered"))
+            elif isinstance(held, Exception):
+                return held
+            elif held[0] is not None:
+                reservation = held[0]
+            else:
+                reservation = await self._made_before(request, _not_held(wish, held[1]))
+            stock_rules.check_repeated(reservation, request.lines)
+        except Exception as error:
+            return error
+        return stock_messages.reservation(reservation)
 
     async def _hold(self, wishes: Sequence[Wish]) -> list[Held]:
         """Reserve for each order, all by one statement if there is enough for all."""
@@ -208,30 +234,51 @@ class StockService(stock_pb2_grpc.StockServiceServicer):
                 for wish in wishes
             ]
 
-    async def _made_before(self, order_id: UUID, refusal: ServiceError) -> Reservation:
+    async def _made_before(
+        self, request: stock_pb2.ReserveStockRequest, refusal: ServiceError
+    ) -> Reservation:
         """The order's reservation, or `refusal` when it has none.
 
         What is reserved already may be all there was, or no longer for sale.
         """
         async with self._db.connection() as connection:
-            reservation = await reservation_store.find(connection, order_id)
+            reservation = await reservation_store.find(connection, UUID(request.order_id))
         if reservation is None:
             raise refusal
         return reservation
 
-    async def _offered(self, request: stock_pb2.ReserveStockRequest) -> list[Line]:
-        """The lines of a request as they are offered. Raises what ReserveStock refuses."""
-        wanted = [
-            Wanted(VARIANT, UUID(line.variant_id))
-            if line.variant_id
-            else Wanted(PRODUCT, UUID(line.product_id))
-            for line in request.lines
-        ]
-        offers = (await self._offers.get_all(wanted)).values()
+
+def _wanted(line: stock_pb2.ReserveStockRequest.Line) -> Wanted:
+    if line.variant_id:
+        return Wanted(VARIANT, UUID(line.variant_id))
+    return Wanted(PRODUCT, UUID(line.product_id))
+
+
+def _wish(request: stock_pb2.ReserveStockRequest, offers: Collection[Row]) -> Wish | ServiceError:
+    """What a request asks to be held, of what is offered; or why that cannot be."""
+    try:
         chosen = stock_rules.choose(request.lines, offers)
         lines = [
             Line(offer["id"], line.quantity, stock_messages.snapshot(offer).SerializeToString())
             for line, offer in zip(request.lines, chosen, strict=True)
         ]
-        stock_rules.check_offered(lines, offers)
-        return lines
+        stock_rules.check_offered(lines, chosen)
+    except ServiceError as refusal:
+        return refusal
+    ttl = request.ttl.ToTimedelta() if request.HasField("ttl") else DEFAULT_TTL
+    return Wish(UUID(request.order_id), lines, stock_rules.demand(lines), ttl)
+
+
+def _not_held(wish: Wish, found: Sequence[Row]) -> ServiceError:
+    """Why an order has none of what was there: too little, or it had its reservation already."""
+    try:
+        stock_rules.check_held(wish.lines, found)
+    except ServiceError as refusal:
+        return _counted(refusal, "held")
+    return errors.not_found("reservation", wish.order_id)
+
+
+def _counted(refusal: ServiceError, seen: str) -> ServiceError:
+    if refusal.reason == reason_pb2.REASON_OUT_OF_STOCK:
+        SHORT.labels(seen).inc()
+    return refusal

@@ -16,6 +16,7 @@ from shop.errors.v1.reason_pb2 import Reason
 DEFAULT_SECONDS = 2.0
 # What the answer needs to travel back within the caller's own deadline.
 MARGIN_SECONDS = 0.02
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 def connect(
@@ -103,7 +104,7 @@ def refusal(error: grpc.aio.AioRpcError) -> errors.ServiceError | None:
     """
     status = status_pb2.Status()
     for key, value in error.trailing_metadata() or ():
-        if key == "grpc-status-details-bin":
+        if key == errors.STATUS_DETAILS:
             status.ParseFromString(value)
     info, failure = error_details_pb2.ErrorInfo(), error_details_pb2.PreconditionFailure()
     for detail in status.details:
@@ -120,6 +121,17 @@ def refusal(error: grpc.aio.AioRpcError) -> errors.ServiceError | None:
             errors.PreconditionViolation(item.subject, item.description)
             for item in failure.violations
         ],
+    )
+
+
+def error_of(status: status_pb2.Status) -> grpc.aio.AioRpcError:
+    """What a call raises that is refused with this: for one of several that were asked together."""
+    details = (errors.STATUS_DETAILS, status.SerializeToString())
+    return grpc.aio.AioRpcError(
+        _CODES[status.code],
+        grpc.aio.Metadata(),
+        grpc.aio.Metadata(details),
+        details=status.message,
     )
 
 

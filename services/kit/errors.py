@@ -20,6 +20,8 @@ from shop.errors.v1 import reason_pb2
 from shop.errors.v1.reason_pb2 import Reason
 
 DOMAIN = "shop"
+# Where a status travels whole, in trailers.
+STATUS_DETAILS = "grpc-status-details-bin"
 # The status goes into gRPC metadata, in base64, of which peers take 8 KB with all that is in it.
 MOST_VIOLATIONS = 20
 LONGEST_TEXT = 200

@@ -182,7 +182,7 @@ def answer(method: Method, handler: Handler) -> Handler:
 async def _refuse(context: Any, error: ServiceError) -> NoReturn:
     call.current().refusal = error
     metadata: list[tuple[str, str | bytes]] = [
-        ("grpc-status-details-bin", error.status().SerializeToString())
+        (errors.STATUS_DETAILS, error.status().SerializeToString())
     ]
     if error.code is grpc.StatusCode.UNAUTHENTICATED:  # a 401 has to say it (RFC 9110, 15.5.2)
         metadata.append(("www-authenticate", 'Bearer realm="shop"'))

@@ -37,11 +37,18 @@ class _Waiting(NamedTuple, Generic[Item, Result]):
 class Together(Generic[Item, Result]):
     """Writes by means of `write`: one statement, whose results are in the order of its items.
 
-    What Postgres refuses to do for several, it is asked to do for each of them.
+    What Postgres refuses to do for several, it is asked to do for each of them. A result that is an
+    exception is raised to who waits for it. `write` may as well be a call to another service.
     """
 
-    def __init__(self, write: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]]) -> None:
+    def __init__(
+        self,
+        write: Callable[[Sequence[Item]], Awaitable[Sequence[Result | Exception]]],
+        *,
+        largest: int = LARGEST,
+    ) -> None:
         self._write = write
+        self._largest = largest
         self._waiting: list[_Waiting[Item, Result]] = []
         # The statement that is waited for, and all that run.
         self._latest: asyncio.Task[None] | None = None
@@ -49,18 +56,39 @@ class Together(Generic[Item, Result]):
 
     async def do(self, item: Item) -> Result:
         """What was written. Raises what `write` raises for the item alone."""
-        done: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(item, done, contextvars.copy_context()))
-        if self._latest is None:
-            self._begin()
+        (done,) = self._add([item])
         result = await done
-        current = call.current_or_none()
-        if current is not None:
-            current.committed = True
+        _has_written()
         return result
 
+    async def do_all(self, items: Sequence[Item]) -> list[Result | Exception]:
+        """What was written for each, or why it was not, for items that come together."""
+        results: list[Result | Exception] = []
+        added = self._add(items) if items else []
+        try:
+            for done in added:
+                try:
+                    results.append(await done)
+                except Exception as error:
+                    results.append(error)
+        finally:
+            for done in added:
+                done.cancel()  # nobody waits for it if this call was cancelled
+        _has_written()
+        return results
+
+    def _add(self, items: Sequence[Item]) -> list[asyncio.Future[Result]]:
+        loop, context = asyncio.get_running_loop(), contextvars.copy_context()
+        added: list[asyncio.Future[Result]] = [loop.create_future() for _ in items]
+        self._waiting += [
+            _Waiting(item, done, context) for item, done in zip(items, added, strict=True)
+        ]
+        if self._latest is None:
+            self._begin()
+        return added
+
     def _begin(self) -> None:
-        some, self._waiting = self._waiting[:LARGEST], self._waiting[LARGEST:]
+        some, self._waiting = self._waiting[: self._largest], self._waiting[self._largest :]
         # What several share belongs to no call in particular.
         context = some[0].context if len(some) == 1 else contextvars.Context()
         task = asyncio.create_task(self._do(some), context=context)
@@ -96,8 +124,18 @@ class Together(Generic[Item, Result]):
                 raise
         else:
             for each, result in zip(some, results, strict=True):
-                if not each.done.done():  # the call may have been cancelled meanwhile
+                if each.done.done():  # the call may have been cancelled meanwhile
+                    continue
+                if isinstance(result, Exception):
+                    each.done.set_exception(result)
+                else:
                     each.done.set_result(result)
+
+
+def _has_written() -> None:
+    current = call.current_or_none()
+    if current is not None:
+        current.committed = True
 
 
 def _fail(some: Sequence[_Waiting[Item, Result]], error: BaseException) -> None:

@@ -23,6 +23,7 @@ from services.order.faults import Faults, Point
 from services.order.follow_ups import FollowUps
 from services.order.handlers import OrderService
 from services.order.rate_handlers import RateService
+from services.order.reservations import Reservations
 from services.order.settlement_handlers import SettlementService
 from services.order.sweeper import Sweeper
 from services.order.tables import metadata
@@ -102,7 +103,9 @@ def build(settings: Settings, database: Database) -> Server:
         carts,
     )
     payment_time = timedelta(seconds=settings.payment_seconds)
-    checkout = Checkout(database, basket, stock, payment_time=payment_time, faults=faults)
+    checkout = Checkout(
+        database, basket, Reservations(stock), payment_time=payment_time, faults=faults
+    )
     follow_ups = FollowUps(
         database,
         basket=basket,

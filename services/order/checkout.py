@@ -2,7 +2,7 @@
 
     transaction 1   the order is written as PENDING, bound to its idempotency key and its cart
     call            CheckoutService.GetCheckoutCart: is all of it still in the cart?
-    call            StockService.ReserveStock, idempotent by the order's id
+    call            StockService.ReserveStock, idempotent by the order's id (`reservations`)
     transaction 2   the order is priced and AWAITING_PAYMENT
                     (or deleted, and its stock released: nothing was ordered)
 
@@ -12,8 +12,6 @@ the same cart, or the sweeper after a crash. All of them may do so at the same t
 
 from __future__ import annotations
 
-import asyncio
-import random
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
@@ -22,7 +20,7 @@ from typing import Any
 from grpc import StatusCode
 from grpc.aio import AioRpcError
 
-from services.kit import call, clients, failures
+from services.kit import call
 from services.kit.call import Claim
 from services.kit.db import Connection, Database, Row, Transaction
 from services.kit.errors import ServiceError
@@ -42,9 +40,9 @@ from services.order import (
 from services.order.basket import Basket
 from services.order.faults import Faults, Point
 from services.order.placement_store import Priced
+from services.order.reservations import Reservations
 from services.order.store import Event
-from shop.catalog.v1 import stock_pb2, stock_pb2_grpc
-from shop.errors.v1 import reason_pb2
+from shop.catalog.v1 import stock_pb2
 from shop.order.v1 import order_pb2
 from shop.order.v1.order_pb2 import OrderEvent
 
@@ -56,12 +54,6 @@ REPLACED_NOTE = "Replaced by a new order of the same cart."
 
 # What says that the order cannot be made, however often that is tried.
 FINAL = {StatusCode.FAILED_PRECONDITION, StatusCode.NOT_FOUND, StatusCode.ABORTED}
-_CUSTOMERS_REASONS = {
-    reason_pb2.REASON_OUT_OF_STOCK,
-    reason_pb2.REASON_NOT_FOR_SALE,
-    reason_pb2.REASON_RESOURCE_NOT_FOUND,
-    reason_pb2.REASON_CURRENCY_MISMATCH,
-}
 _SYSTEM = Event(OrderEvent.SYSTEM, None, "")
 
 
@@ -72,7 +64,7 @@ class Checkout:
         self,
         database: Database,
         basket: Basket,
-        stock: stock_pb2_grpc.StockServiceStub,
+        reservations: Reservations,
         *,
         payment_time: timedelta,
         faults: Faults,
@@ -80,7 +72,7 @@ class Checkout:
         """`payment_time` is how long an order waits for its payment."""
         self._db = database
         self._basket = basket
-        self._stock = stock
+        self._reservations = reservations
         self._payment_time = payment_time
         self._faults = faults
         self._inserts: Together[dict[str, Any], Row | None] = Together(self._insert)
@@ -106,7 +98,7 @@ class Checkout:
             except ServiceError as refusal:
                 if refusal.code is not StatusCode.ABORTED:
                     raise  # else another call has given the order up: make it anew
-        raise _conflict()
+        raise rules.conflict()
 
     async def _made_before(self, claim: Claim | None) -> Row | None:
         """The order that the same key has made. Raises IDEMPOTENCY_KEY_REUSED."""
@@ -132,7 +124,8 @@ class Checkout:
                 return order
             cancelled = await self._replace(tx, order)
         if cancelled is not None:
-            await self._release(cancelled)
+            # At once, for the order that takes its place; the outbox does it too, should this fail.
+            await self._reservations.release(cancelled["id"])
         else:
             await self._basket.clear(order["id"])
         return None
@@ -161,14 +154,6 @@ class Checkout:
         event = Event(OrderEvent.OWNER, locked["user_id"], REPLACED_NOTE)
         return await follow_ups.cancel(tx, locked, event)
 
-    async def _release(self, order: Row) -> None:
-        """Free the stock of a cancelled order at once, for the one that takes its place.
-
-        The outbox does it too, should this fail.
-        """
-        request = stock_pb2.ReleaseReservationRequest(order_id=str(order["id"]), restock=True)
-        await self._ask(self._stock.ReleaseReservation, request)
-
     async def finish(self, order: Row) -> Fields:
         """Bring a PENDING order to its end, and answer it as it is then, with its lines.
 
@@ -180,8 +165,9 @@ class Checkout:
         self._faults.reach(Point.AFTER_ORDER)
         try:
             if not await self._basket.still_holds(order):
-                raise _conflict()
-            reservation = await self._reserve(order)
+                raise rules.conflict()
+            demand = stock_pb2.ReserveStockRequest.FromString(order["demand"])
+            reservation = await self._reservations.hold(demand)
             self._faults.reach(Point.AFTER_RESERVE)
             placed = await self._place(order, reservation)
         except ServiceError as refusal:
@@ -193,32 +179,6 @@ class Checkout:
             raise
         self._faults.reach(Point.AFTER_PLACE)
         return placed
-
-    async def _reserve(self, order: Row) -> stock_pb2.Reservation:
-        """Have the stock held. Raises what StockService refuses for a reason of the customer's."""
-        request = stock_pb2.ReserveStockRequest.FromString(order["demand"])
-        try:
-            reserved: stock_pb2.Reservation = await self._ask(self._stock.ReserveStock, request)
-        except AioRpcError as error:
-            refusal = clients.refusal(error)
-            if refusal is not None and refusal.reason in _CUSTOMERS_REASONS:
-                raise refusal from None
-            if error.code() is StatusCode.FAILED_PRECONDITION:
-                # Released or expired: another call has given the order up, or it took too long.
-                raise _conflict() from None
-            raise
-        return reserved
-
-    async def _ask(self, method: Any, request: Any) -> Any:
-        """Call an idempotent method, again when the other service is busy or away."""
-        for attempt in range(1, ATTEMPTS):
-            try:
-                return await method(request)
-            except AioRpcError as error:
-                if error.code() not in failures.PASSING:
-                    raise
-            await asyncio.sleep(random.uniform(0, 0.05 * 2**attempt))  # noqa: S311 - jitter
-        return await method(request)
 
     async def _place_at_once(self, order: Row, reservation: stock_pb2.Reservation) -> Fields | None:
         """Price the order by its reservation, in one statement, if this call has just written it.
@@ -249,7 +209,7 @@ class Checkout:
         async with self._db.transaction(keyed=False) as tx:
             locked = await store.lock_to_place(tx, order["id"], currency)
             if locked is None:
-                raise _conflict()
+                raise rules.conflict()
             if locked["status"] != rules.PENDING:
                 return await store.get(tx, order["id"])
             changes = _priced(order, reservation, lines, locked, currency)
@@ -328,12 +288,3 @@ def _priced(
         "currency": currency,
         "expire_time": expire_time,
     }
-
-
-def _conflict() -> ServiceError:
-    return ServiceError(
-        StatusCode.ABORTED,
-        reason_pb2.REASON_TRANSACTION_CONFLICT,
-        "Another call is ordering the same thing: try again.",
-        retry_after=timedelta(seconds=0.1),
-    )

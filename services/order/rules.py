@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection, Mapping
+from datetime import timedelta
 from enum import Enum
 from typing import Any, TypeAlias
+
+from grpc import StatusCode
 
 from services.kit import errors
 from services.kit.call import Claim
@@ -210,6 +213,16 @@ def status_after_refund(order: Fields, refunded: int) -> Status:
     if order["status"] == CANCELLED:
         return CANCELLED
     return REFUNDED if refunded == order["total"] else PARTIALLY_REFUNDED
+
+
+def conflict() -> errors.ServiceError:
+    """ABORTED: another call is ordering the same."""
+    return errors.ServiceError(
+        StatusCode.ABORTED,
+        reason_pb2.REASON_TRANSACTION_CONFLICT,
+        "Another call is ordering the same thing: try again.",
+        retry_after=timedelta(seconds=0.1),
+    )
 
 
 def _amount_mismatch(message: str) -> errors.ServiceError:

@@ -10,9 +10,10 @@ import asyncpg
 import pytest
 from google.type.money_pb2 import Money
 from grpc import StatusCode
+from grpc.aio import AioRpcError
 
 from services.catalog import reservation_store, sweeper
-from services.kit import tasks
+from services.kit import clients, tasks
 from services.kit.ids import uuid7
 from shop.catalog.v1.catalog_pb2 import (
     DeleteProductRequest,
@@ -25,6 +26,8 @@ from shop.catalog.v1.catalog_pb2 import (
     Variant,
 )
 from shop.catalog.v1.stock_pb2 import (
+    BatchReserveStockRequest,
+    BatchReserveStockResponse,
     CommitReservationRequest,
     ReleaseReservationRequest,
     Reservation,
@@ -276,6 +279,76 @@ class TestReserveStock:
             async with served.counting() as statements:
                 await shop.reserve(id, *items)
             assert len(statements) == expected
+
+
+class TestBatchReserveStock:
+    async def test_each_order_is_answered_as_if_it_had_asked_alone(self, shop: Stockroom) -> None:
+        (shirt, hat), gone = await shop.variants(2, 5), await shop.variant(0)
+        held, short, unknown, repeated = (order() for _ in range(4))
+        first = await shop.reserve(repeated, (hat, 1))
+        nobody = Variant(id=order())
+        requests = [
+            reserve(held, (shirt, 2), (hat, 1)),
+            reserve(short, (gone, 1)),
+            reserve(unknown, (nobody, 1)),
+            reserve(repeated, (hat, 1)),
+            reserve(repeated, (hat, 2)),
+        ]
+        results = await batch(shop, *requests)
+        assert [result.WhichOneof("outcome") for result in results] == [
+            "reservation",
+            "refusal",
+            "refusal",
+            "reservation",
+            "refusal",
+        ]
+        assert [(line.variant.id, line.quantity) for line in results[0].reservation.lines] == [
+            (shirt.id, 2),
+            (hat.id, 1),
+        ]
+        assert results[3].reservation == first
+        for request, result in zip(requests, results, strict=True):
+            if not result.HasField("refusal"):
+                continue
+            with pytest.raises(AioRpcError) as alone:
+                await shop.stock.ReserveStock(request, metadata=callers.service())
+            again = clients.error_of(result.refusal)
+            assert (again.code(), again.details()) == (alone.value.code(), alone.value.details())
+            both = clients.refusal(again), clients.refusal(alone.value)
+            assert vars(both[0]) == vars(both[1])
+        assert [await shop.now(item) for item in (shirt, hat)] == [(5, 2), (5, 2)]
+
+    async def test_an_order_that_asks_twice_is_held_once(self, shop: Stockroom) -> None:
+        shirt = await shop.variant(5)
+        request = reserve(order(), (shirt, 3))
+        one, other = await batch(shop, request, request)
+        assert one.reservation == other.reservation
+        assert await shop.now(shirt) == (5, 3)
+
+    async def test_of_those_that_want_the_last_one_gets_it(self, shop: Stockroom) -> None:
+        last, plenty = await shop.variant(1), await shop.variant(50)
+        requests = [reserve(order(), (last, 1), (plenty, 1)) for _ in range(5)]
+        results = await batch(shop, *requests, reserve(order(), (plenty, 1)))
+        assert [result.HasField("reservation") for result in results].count(True) == 2
+        assert await shop.now(last) == (1, 1)
+        assert await shop.now(plenty) == (50, 2)
+
+    async def test_it_takes_two_statements_however_many_there_are(
+        self, shop: Stockroom, served: Running
+    ) -> None:
+        shirt = await shop.variant(50)
+        requests = [reserve(order(), (shirt, 1)) for _ in range(20)]
+        async with served.counting() as statements:
+            await batch(shop, *requests)
+        assert len(statements) == 2
+        assert await shop.now(shirt) == (50, 20)
+
+    @pytest.mark.parametrize("count", [0, 21])
+    async def test_so_many_may_ask_together(self, shop: Stockroom, count: int) -> None:
+        requests = [reserve(order(), (Variant(id=order()), 1)) for _ in range(count)]
+        with refused(StatusCode.INVALID_ARGUMENT, "VALIDATION_FAILED") as refusals:
+            await batch(shop, *requests)
+        assert list(refusals[0].fields) == ["requests"]
 
 
 class TestCommitReservation:
@@ -558,6 +631,10 @@ class TestAccess:
         for caller in (NOBODY, shop.staff(), callers.User("ADMIN")()):
             for call in (
                 shop.stock.ReserveStock(reserve(id, (Variant(id=id), 1)), metadata=caller),
+                shop.stock.BatchReserveStock(
+                    BatchReserveStockRequest(requests=[reserve(id, (Variant(id=id), 1))]),
+                    metadata=caller,
+                ),
                 shop.stock.CommitReservation(
                     CommitReservationRequest(order_id=id), metadata=caller
                 ),
@@ -583,6 +660,15 @@ class TestTheDatabaseItself:
             )
         await owner_connection.execute("UPDATE catalog.stock SET reserved = 2")
         assert (await shop.release(id)).state == Reservation.RELEASED
+
+
+async def batch(
+    shop: Stockroom, *requests: ReserveStockRequest
+) -> list[BatchReserveStockResponse.Result]:
+    """What becomes of requests that are sent together."""
+    request = BatchReserveStockRequest(requests=requests)
+    answer = await shop.stock.BatchReserveStock(request, metadata=callers.service())
+    return list(answer.results)
 
 
 async def two_sizes(shop: Stockroom) -> Product:

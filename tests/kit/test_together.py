@@ -80,6 +80,31 @@ async def test_a_call_that_is_cancelled_takes_none_with_it() -> None:
             await task
 
 
+async def test_what_comes_together_shares_a_statement_from_the_first() -> None:
+    table = Table()
+    assert await table.together.do_all(range(4)) == [0, 2, 4, 6]
+    assert await table.together.do_all([]) == []
+    assert table.statements == [[0, 1, 2, 3]]
+
+
+async def test_what_comes_together_hears_of_each_why_it_was_not_written() -> None:
+    table = Table()
+    table.refused = {2}
+    one, other, last = await table.together.do_all([1, 2, 3])
+    assert (one, last) == (2, 6)
+    assert isinstance(other, asyncpg.LockNotAvailableError)
+
+
+async def test_a_result_may_say_why_its_item_was_not_written() -> None:
+    async def write(numbers: Sequence[int]) -> list[int | Exception]:
+        return [ValueError("odd") if number % 2 else number for number in numbers]
+
+    together: Together[int, int] = Together(write)
+    done = await asyncio.gather(*map(together.do, range(4)), return_exceptions=True)
+    assert [done[0], done[2]] == [0, 2]
+    assert [type(done[1]), type(done[3])] == [ValueError, ValueError]
+
+
 async def test_each_call_knows_that_it_has_written() -> None:
     table = Table()
 

@@ -33,6 +33,7 @@ from services.order.faults import Faults
 from services.order.follow_ups import FollowUps
 from services.order.handlers import OrderService
 from services.order.rate_handlers import RateService
+from services.order.reservations import Reservations
 from services.order.settlement_handlers import SettlementService
 from services.order.sweeper import Sweeper
 from services.order.watching import Watchers
@@ -141,7 +142,11 @@ async def parts(
         def of_orders(database: Database) -> list[tuple[Any, Any]]:
             basket = Basket(database, user_stub, Contacts(directory_stub), cart_stub)
             checkout = Checkout(
-                database, basket, stock, payment_time=timedelta(minutes=15), faults=Faults()
+                database,
+                basket,
+                Reservations(stock),
+                payment_time=timedelta(minutes=15),
+                faults=Faults(),
             )
             watchers = Watchers(database, most=20, heartbeat_seconds=0.2, longest_seconds=4)
             background.extend(

@@ -26,12 +26,13 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from google.type import money_pb2 as google_dot_type_dot_money__pb2
 from shop.catalog.v1 import catalog_pb2 as shop_dot_catalog_dot_v1_dot_catalog__pb2
 from shop.options.v1 import access_pb2 as shop_dot_options_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bshop/catalog/v1/stock.proto\x12\x0fshop.catalog.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x1dshop/catalog/v1/catalog.proto\x1a\x1cshop/options/v1/access.proto\"\xb3\x03\n\x0bReservation\x12\x16\n\x08order_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x37\n\x05state\x18\x02 \x01(\x0e\x32\".shop.catalog.v1.Reservation.StateB\x04\xe2\x41\x01\x03\x12\x36\n\x05lines\x18\x03 \x03(\x0b\x32!.shop.catalog.v1.Reservation.LineB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x1aW\n\x04Line\x12\x37\n\x07variant\x18\x01 \x01(\x0b\x32 .shop.catalog.v1.VariantSnapshotB\x04\xe2\x41\x01\x03\x12\x16\n\x08quantity\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x03\"T\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\n\n\x06\x41\x43TIVE\x10\x01\x12\r\n\tCOMMITTED\x10\x02\x12\x0c\n\x08RELEASED\x10\x03\x12\x0b\n\x07\x45XPIRED\x10\x04\"\xff\x03\n\x0fVariantSnapshot\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nproduct_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1a\n\x0cproduct_name\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1a\n\x0cproduct_slug\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12;\n\rproduct_state\x18\x05 \x01(\x0e\x32\x1e.shop.catalog.v1.Product.StateB\x04\xe2\x41\x01\x03\x12\x11\n\x03sku\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\x12\x44\n\x07options\x18\x07 \x03(\x0b\x32-.shop.catalog.v1.VariantSnapshot.OptionsEntryB\x04\xe2\x41\x01\x03\x12\'\n\x05price\x18\x08 \x01(\x0b\x32\x12.google.type.MoneyB\x04\xe2\x41\x01\x03\x12\x1a\n\x0cweight_grams\x18\t \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x17\n\tavailable\x18\n \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x1d\n\x0f\x61llow_backorder\x18\x0b \x01(\x08\x42\x04\xe2\x41\x01\x03\x12+\n\x05media\x18\x0c \x01(\x0b\x32\x16.shop.catalog.v1.MediaB\x04\xe2\x41\x01\x03\x12\x18\n\nis_default\x18\r \x01(\x08\x42\x04\xe2\x41\x01\x03\x1a.\n\x0cOptionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xb6\x02\n\x13ReserveStockRequest\x12\x1e\n\x08order_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12H\n\x05lines\x18\x02 \x03(\x0b\x32).shop.catalog.v1.ReserveStockRequest.LineB\x0e\xe2\x41\x01\x02\xbaH\x07\x92\x01\x04\x08\x01\x10\x64\x12<\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x14\xe2\x41\x01\x01\xbaH\r\xaa\x01\n\"\x04\x08\x80\xa3\x05\x32\x02\x08\x01\x1aw\n\x04Line\x12\x1e\n\nvariant_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01H\x00\x12\x1e\n\nproduct_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01H\x00\x12 \n\x08quantity\x18\x03 \x01(\x05\x42\x0e\xe2\x41\x01\x02\xbaH\x07\x1a\x05\x18\xe7\x07(\x01\x42\r\n\x04item\x12\x05\xbaH\x02\x08\x01\":\n\x18\x43ommitReservationRequest\x12\x1e\n\x08order_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\"R\n\x19ReleaseReservationRequest\x12\x1e\n\x08order_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x15\n\x07restock\x18\x02 \x01(\x08\x42\x04\xe2\x41\x01\x01\"o\n\x17\x42\x61tchGetVariantsRequest\x12)\n\x0bvariant_ids\x18\x01 \x03(\tB\x14\xe2\x41\x01\x01\xbaH\r\x92\x01\n\x10\xf4\x03\"\x05r\x03\xb0\x01\x01\x12)\n\x0bproduct_ids\x18\x02 \x03(\tB\x14\xe2\x41\x01\x01\xbaH\r\x92\x01\n\x10\xf4\x03\"\x05r\x03\xb0\x01\x01\"N\n\x18\x42\x61tchGetVariantsResponse\x12\x32\n\x08variants\x18\x01 \x03(\x0b\x32 .shop.catalog.v1.VariantSnapshot2\xa1\x03\n\x0cStockService\x12X\n\x0cReserveStock\x12$.shop.catalog.v1.ReserveStockRequest\x1a\x1c.shop.catalog.v1.Reservation\"\x04\x88\xb5\x18\x06\x12\x62\n\x11\x43ommitReservation\x12).shop.catalog.v1.CommitReservationRequest\x1a\x1c.shop.catalog.v1.Reservation\"\x04\x88\xb5\x18\x06\x12\x64\n\x12ReleaseReservation\x12*.shop.catalog.v1.ReleaseReservationRequest\x1a\x1c.shop.catalog.v1.Reservation\"\x04\x88\xb5\x18\x06\x12m\n\x10\x42\x61tchGetVariants\x12(.shop.catalog.v1.BatchGetVariantsRequest\x1a).shop.catalog.v1.BatchGetVariantsResponse\"\x04\x88\xb5\x18\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bshop/catalog/v1/stock.proto\x12\x0fshop.catalog.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x17google/type/money.proto\x1a\x1dshop/catalog/v1/catalog.proto\x1a\x1cshop/options/v1/access.proto\"\xb3\x03\n\x0bReservation\x12\x16\n\x08order_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x37\n\x05state\x18\x02 \x01(\x0e\x32\".shop.catalog.v1.Reservation.StateB\x04\xe2\x41\x01\x03\x12\x36\n\x05lines\x18\x03 \x03(\x0b\x32!.shop.catalog.v1.Reservation.LineB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x1aW\n\x04Line\x12\x37\n\x07variant\x18\x01 \x01(\x0b\x32 .shop.catalog.v1.VariantSnapshotB\x04\xe2\x41\x01\x03\x12\x16\n\x08quantity\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x03\"T\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\n\n\x06\x41\x43TIVE\x10\x01\x12\r\n\tCOMMITTED\x10\x02\x12\x0c\n\x08RELEASED\x10\x03\x12\x0b\n\x07\x45XPIRED\x10\x04\"\xff\x03\n\x0fVariantSnapshot\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nproduct_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1a\n\x0cproduct_name\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1a\n\x0cproduct_slug\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12;\n\rproduct_state\x18\x05 \x01(\x0e\x32\x1e.shop.catalog.v1.Product.StateB\x04\xe2\x41\x01\x03\x12\x11\n\x03sku\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\x12\x44\n\x07options\x18\x07 \x03(\x0b\x32-.shop.catalog.v1.VariantSnapshot.OptionsEntryB\x04\xe2\x41\x01\x03\x12\'\n\x05price\x18\x08 \x01(\x0b\x32\x12.google.type.MoneyB\x04\xe2\x41\x01\x03\x12\x1a\n\x0cweight_grams\x18\t \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x17\n\tavailable\x18\n \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x1d\n\x0f\x61llow_backorder\x18\x0b \x01(\x08\x42\x04\xe2\x41\x01\x03\x12+\n\x05media\x18\x0c \x01(\x0b\x32\x16.shop.catalog.v1.MediaB\x04\xe2\x41\x01\x03\x12\x18\n\nis_default\x18\r \x01(\x08\x42\x04\xe2\x41\x01\x03\x1a.\n\x0cOptionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xb6\x02\n\x13ReserveStockRequest\x12\x1e\n\x08order_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12H\n\x05lines\x18\x02 \x03(\x0b\x32).shop.catalog.v1.ReserveStockRequest.LineB\x0e\xe2\x41\x01\x02\xbaH\x07\x92\x01\x04\x08\x01\x10\x64\x12<\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x14\xe2\x41\x01\x01\xbaH\r\xaa\x01\n\"\x04\x08\x80\xa3\x05\x32\x02\x08\x01\x1aw\n\x04Line\x12\x1e\n\nvariant_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01H\x00\x12\x1e\n\nproduct_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01H\x00\x12 \n\x08quantity\x18\x03 \x01(\x05\x42\x0e\xe2\x41\x01\x02\xbaH\x07\x1a\x05\x18\xe7\x07(\x01\x42\r\n\x04item\x12\x05\xbaH\x02\x08\x01\"b\n\x18\x42\x61tchReserveStockRequest\x12\x46\n\x08requests\x18\x01 \x03(\x0b\x32$.shop.catalog.v1.ReserveStockRequestB\x0e\xe2\x41\x01\x02\xbaH\x07\x92\x01\x04\x08\x01\x10\x14\"\xd0\x01\n\x19\x42\x61tchReserveStockResponse\x12\x42\n\x07results\x18\x01 \x03(\x0b\x32\x31.shop.catalog.v1.BatchReserveStockResponse.Result\x1ao\n\x06Result\x12\x33\n\x0breservation\x18\x01 \x01(\x0b\x32\x1c.shop.catalog.v1.ReservationH\x00\x12%\n\x07refusal\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome\":\n\x18\x43ommitReservationRequest\x12\x1e\n\x08order_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\"R\n\x19ReleaseReservationRequest\x12\x1e\n\x08order_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x15\n\x07restock\x18\x02 \x01(\x08\x42\x04\xe2\x41\x01\x01\"o\n\x17\x42\x61tchGetVariantsRequest\x12)\n\x0bvariant_ids\x18\x01 \x03(\tB\x14\xe2\x41\x01\x01\xbaH\r\x92\x01\n\x10\xf4\x03\"\x05r\x03\xb0\x01\x01\x12)\n\x0bproduct_ids\x18\x02 \x03(\tB\x14\xe2\x41\x01\x01\xbaH\r\x92\x01\n\x10\xf4\x03\"\x05r\x03\xb0\x01\x01\"N\n\x18\x42\x61tchGetVariantsResponse\x12\x32\n\x08variants\x18\x01 \x03(\x0b\x32 .shop.catalog.v1.VariantSnapshot2\x93\x04\n\x0cStockService\x12X\n\x0cReserveStock\x12$.shop.catalog.v1.ReserveStockRequest\x1a\x1c.shop.catalog.v1.Reservation\"\x04\x88\xb5\x18\x06\x12p\n\x11\x42\x61tchReserveStock\x12).shop.catalog.v1.BatchReserveStockRequest\x1a*.shop.catalog.v1.BatchReserveStockResponse\"\x04\x88\xb5\x18\x06\x12\x62\n\x11\x43ommitReservation\x12).shop.catalog.v1.CommitReservationRequest\x1a\x1c.shop.catalog.v1.Reservation\"\x04\x88\xb5\x18\x06\x12\x64\n\x12ReleaseReservation\x12*.shop.catalog.v1.ReleaseReservationRequest\x1a\x1c.shop.catalog.v1.Reservation\"\x04\x88\xb5\x18\x06\x12m\n\x10\x42\x61tchGetVariants\x12(.shop.catalog.v1.BatchGetVariantsRequest\x1a).shop.catalog.v1.BatchGetVariantsResponse\"\x04\x88\xb5\x18\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -94,6 +95,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESERVESTOCKREQUEST'].fields_by_name['lines']._serialized_options = b'\342A\001\002\272H\007\222\001\004\010\001\020d'
   _globals['_RESERVESTOCKREQUEST'].fields_by_name['ttl']._loaded_options = None
   _globals['_RESERVESTOCKREQUEST'].fields_by_name['ttl']._serialized_options = b'\342A\001\001\272H\r\252\001\n\"\004\010\200\243\0052\002\010\001'
+  _globals['_BATCHRESERVESTOCKREQUEST'].fields_by_name['requests']._loaded_options = None
+  _globals['_BATCHRESERVESTOCKREQUEST'].fields_by_name['requests']._serialized_options = b'\342A\001\002\272H\007\222\001\004\010\001\020\024'
   _globals['_COMMITRESERVATIONREQUEST'].fields_by_name['order_id']._loaded_options = None
   _globals['_COMMITRESERVATIONREQUEST'].fields_by_name['order_id']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
   _globals['_RELEASERESERVATIONREQUEST'].fields_by_name['order_id']._loaded_options = None
@@ -106,34 +109,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BATCHGETVARIANTSREQUEST'].fields_by_name['product_ids']._serialized_options = b'\342A\001\001\272H\r\222\001\n\020\364\003\"\005r\003\260\001\001'
   _globals['_STOCKSERVICE'].methods_by_name['ReserveStock']._loaded_options = None
   _globals['_STOCKSERVICE'].methods_by_name['ReserveStock']._serialized_options = b'\210\265\030\006'
+  _globals['_STOCKSERVICE'].methods_by_name['BatchReserveStock']._loaded_options = None
+  _globals['_STOCKSERVICE'].methods_by_name['BatchReserveStock']._serialized_options = b'\210\265\030\006'
   _globals['_STOCKSERVICE'].methods_by_name['CommitReservation']._loaded_options = None
   _globals['_STOCKSERVICE'].methods_by_name['CommitReservation']._serialized_options = b'\210\265\030\006'
   _globals['_STOCKSERVICE'].methods_by_name['ReleaseReservation']._loaded_options = None
   _globals['_STOCKSERVICE'].methods_by_name['ReleaseReservation']._serialized_options = b'\210\265\030\006'
   _globals['_STOCKSERVICE'].methods_by_name['BatchGetVariants']._loaded_options = None
   _globals['_STOCKSERVICE'].methods_by_name['BatchGetVariants']._serialized_options = b'\210\265\030\006'
-  _globals['_RESERVATION']._serialized_start=262
-  _globals['_RESERVATION']._serialized_end=697
-  _globals['_RESERVATION_LINE']._serialized_start=524
-  _globals['_RESERVATION_LINE']._serialized_end=611
-  _globals['_RESERVATION_STATE']._serialized_start=613
-  _globals['_RESERVATION_STATE']._serialized_end=697
-  _globals['_VARIANTSNAPSHOT']._serialized_start=700
-  _globals['_VARIANTSNAPSHOT']._serialized_end=1211
-  _globals['_VARIANTSNAPSHOT_OPTIONSENTRY']._serialized_start=1165
-  _globals['_VARIANTSNAPSHOT_OPTIONSENTRY']._serialized_end=1211
-  _globals['_RESERVESTOCKREQUEST']._serialized_start=1214
-  _globals['_RESERVESTOCKREQUEST']._serialized_end=1524
-  _globals['_RESERVESTOCKREQUEST_LINE']._serialized_start=1405
-  _globals['_RESERVESTOCKREQUEST_LINE']._serialized_end=1524
-  _globals['_COMMITRESERVATIONREQUEST']._serialized_start=1526
-  _globals['_COMMITRESERVATIONREQUEST']._serialized_end=1584
-  _globals['_RELEASERESERVATIONREQUEST']._serialized_start=1586
-  _globals['_RELEASERESERVATIONREQUEST']._serialized_end=1668
-  _globals['_BATCHGETVARIANTSREQUEST']._serialized_start=1670
-  _globals['_BATCHGETVARIANTSREQUEST']._serialized_end=1781
-  _globals['_BATCHGETVARIANTSRESPONSE']._serialized_start=1783
-  _globals['_BATCHGETVARIANTSRESPONSE']._serialized_end=1861
-  _globals['_STOCKSERVICE']._serialized_start=1864
-  _globals['_STOCKSERVICE']._serialized_end=2281
+  _globals['_RESERVATION']._serialized_start=287
+  _globals['_RESERVATION']._serialized_end=722
+  _globals['_RESERVATION_LINE']._serialized_start=549
+  _globals['_RESERVATION_LINE']._serialized_end=636
+  _globals['_RESERVATION_STATE']._serialized_start=638
+  _globals['_RESERVATION_STATE']._serialized_end=722
+  _globals['_VARIANTSNAPSHOT']._serialized_start=725
+  _globals['_VARIANTSNAPSHOT']._serialized_end=1236
+  _globals['_VARIANTSNAPSHOT_OPTIONSENTRY']._serialized_start=1190
+  _globals['_VARIANTSNAPSHOT_OPTIONSENTRY']._serialized_end=1236
+  _globals['_RESERVESTOCKREQUEST']._serialized_start=1239
+  _globals['_RESERVESTOCKREQUEST']._serialized_end=1549
+  _globals['_RESERVESTOCKREQUEST_LINE']._serialized_start=1430
+  _globals['_RESERVESTOCKREQUEST_LINE']._serialized_end=1549
+  _globals['_BATCHRESERVESTOCKREQUEST']._serialized_start=1551
+  _globals['_BATCHRESERVESTOCKREQUEST']._serialized_end=1649
+  _globals['_BATCHRESERVESTOCKRESPONSE']._serialized_start=1652
+  _globals['_BATCHRESERVESTOCKRESPONSE']._serialized_end=1860
+  _globals['_BATCHRESERVESTOCKRESPONSE_RESULT']._serialized_start=1749
+  _globals['_BATCHRESERVESTOCKRESPONSE_RESULT']._serialized_end=1860
+  _globals['_COMMITRESERVATIONREQUEST']._serialized_start=1862
+  _globals['_COMMITRESERVATIONREQUEST']._serialized_end=1920
+  _globals['_RELEASERESERVATIONREQUEST']._serialized_start=1922
+  _globals['_RELEASERESERVATIONREQUEST']._serialized_end=2004
+  _globals['_BATCHGETVARIANTSREQUEST']._serialized_start=2006
+  _globals['_BATCHGETVARIANTSREQUEST']._serialized_end=2117
+  _globals['_BATCHGETVARIANTSRESPONSE']._serialized_start=2119
+  _globals['_BATCHGETVARIANTSRESPONSE']._serialized_end=2197
+  _globals['_STOCKSERVICE']._serialized_start=2200
+  _globals['_STOCKSERVICE']._serialized_end=2731
 # @@protoc_insertion_point(module_scope)

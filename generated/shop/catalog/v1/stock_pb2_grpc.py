@@ -44,6 +44,11 @@ class StockServiceStub:
                 request_serializer=shop_dot_catalog_dot_v1_dot_stock__pb2.ReserveStockRequest.SerializeToString,
                 response_deserializer=shop_dot_catalog_dot_v1_dot_stock__pb2.Reservation.FromString,
                 _registered_method=True)
+        self.BatchReserveStock = channel.unary_unary(
+                '/shop.catalog.v1.StockService/BatchReserveStock',
+                request_serializer=shop_dot_catalog_dot_v1_dot_stock__pb2.BatchReserveStockRequest.SerializeToString,
+                response_deserializer=shop_dot_catalog_dot_v1_dot_stock__pb2.BatchReserveStockResponse.FromString,
+                _registered_method=True)
         self.CommitReservation = channel.unary_unary(
                 '/shop.catalog.v1.StockService/CommitReservation',
                 request_serializer=shop_dot_catalog_dot_v1_dot_stock__pb2.CommitReservationRequest.SerializeToString,
@@ -78,6 +83,15 @@ class StockServiceServicer:
         Reasons: OUT_OF_STOCK, NOT_FOR_SALE, RESOURCE_NOT_FOUND (a variant or
         product), CURRENCY_MISMATCH, RESERVATION_MISMATCH, RESERVATION_RELEASED (or
         expired), RESERVATION_COMMITTED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchReserveStock(self, request, context):
+        """Does for several orders what ReserveStock does for one, for the price of
+        little more than one. Each is answered by itself: that one is refused
+        changes nothing for the others.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -118,6 +132,11 @@ def add_StockServiceServicer_to_server(servicer, server):
                     servicer.ReserveStock,
                     request_deserializer=shop_dot_catalog_dot_v1_dot_stock__pb2.ReserveStockRequest.FromString,
                     response_serializer=shop_dot_catalog_dot_v1_dot_stock__pb2.Reservation.SerializeToString,
+            ),
+            'BatchReserveStock': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchReserveStock,
+                    request_deserializer=shop_dot_catalog_dot_v1_dot_stock__pb2.BatchReserveStockRequest.FromString,
+                    response_serializer=shop_dot_catalog_dot_v1_dot_stock__pb2.BatchReserveStockResponse.SerializeToString,
             ),
             'CommitReservation': grpc.unary_unary_rpc_method_handler(
                     servicer.CommitReservation,
@@ -167,6 +186,33 @@ class StockService:
             '/shop.catalog.v1.StockService/ReserveStock',
             shop_dot_catalog_dot_v1_dot_stock__pb2.ReserveStockRequest.SerializeToString,
             shop_dot_catalog_dot_v1_dot_stock__pb2.Reservation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchReserveStock(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shop.catalog.v1.StockService/BatchReserveStock',
+            shop_dot_catalog_dot_v1_dot_stock__pb2.BatchReserveStockRequest.SerializeToString,
+            shop_dot_catalog_dot_v1_dot_stock__pb2.BatchReserveStockResponse.FromString,
             options,
             channel_credentials,
             insecure,

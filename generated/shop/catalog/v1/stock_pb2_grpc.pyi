@@ -31,6 +31,11 @@ class StockServiceStub:
     product), CURRENCY_MISMATCH, RESERVATION_MISMATCH, RESERVATION_RELEASED (or
     expired), RESERVATION_COMMITTED.
     """
+    BatchReserveStock: _aio.UnaryUnaryMultiCallable[_stock_pb2.BatchReserveStockRequest, _stock_pb2.BatchReserveStockResponse]
+    """Does for several orders what ReserveStock does for one, for the price of
+    little more than one. Each is answered by itself: that one is refused
+    changes nothing for the others.
+    """
     CommitReservation: _aio.UnaryUnaryMultiCallable[_stock_pb2.CommitReservationRequest, _stock_pb2.Reservation]
     """Takes the reserved pieces out of stock, for an order that was paid. When the
     reservation has expired, it is made anew if the stock is still there.
@@ -70,6 +75,17 @@ class StockServiceServicer(metaclass=_abc_1.ABCMeta):
         Reasons: OUT_OF_STOCK, NOT_FOR_SALE, RESOURCE_NOT_FOUND (a variant or
         product), CURRENCY_MISMATCH, RESERVATION_MISMATCH, RESERVATION_RELEASED (or
         expired), RESERVATION_COMMITTED.
+        """
+
+    @_abc_1.abstractmethod
+    def BatchReserveStock(
+        self,
+        request: _stock_pb2.BatchReserveStockRequest,
+        context: _aio.ServicerContext[_stock_pb2.BatchReserveStockRequest, _abc.Awaitable[_stock_pb2.BatchReserveStockResponse]],
+    ) -> _abc.Awaitable[_stock_pb2.BatchReserveStockResponse]:
+        """Does for several orders what ReserveStock does for one, for the price of
+        little more than one. Each is answered by itself: that one is refused
+        changes nothing for the others.
         """
 
     @_abc_1.abstractmethod
