@@ -80,13 +80,18 @@ def answering(method: Method) -> Callable[[Any, Any], Awaitable[Any]]:
         if unchanged:
             metadata.append((HTTP_CODE, "304"))
             raw = b""
-        if len(raw) <= KEPT_BYTES:
-            context.set_trailing_metadata(metadata)
-        else:
-            await context.send_initial_metadata(metadata)
+        await tell(context, metadata, behind=len(raw) <= KEPT_BYTES)
         return raw
 
     return say
+
+
+async def tell(context: Any, headers: list[tuple[str, str]], *, behind: bool) -> None:
+    """Send headers with an answer: `behind` it where the edge waits for them, or in front of it."""
+    if behind:
+        context.set_trailing_metadata(headers)
+    else:
+        await context.send_initial_metadata(headers)
 
 
 def _tags(method: Method) -> Callable[[bytes], str]:

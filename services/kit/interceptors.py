@@ -35,6 +35,7 @@ from services.kit.conditional import (
     KEPT_FOR_SURE_BYTES,
     answering,
     conditional,
+    tell,
 )
 from services.kit.deadlines import Deadlines
 from services.kit.errors import ServiceError
@@ -169,11 +170,12 @@ def answer(method: Method, handler: Handler) -> Handler:
             await _refuse(context, failures.refusal(exception))
         current = call.current()
         if current.location:
-            told = ((HTTP_CODE, "201"), ("location", current.location))
-            if CAME_AS_REST in current.metadata and result.ByteSize() <= KEPT_FOR_SURE_BYTES:
-                context.set_trailing_metadata(told)
-            else:
-                await context.send_initial_metadata(told)
+            is_kept = result.ByteSize() <= KEPT_FOR_SURE_BYTES
+            await tell(
+                context,
+                [(HTTP_CODE, "201"), ("location", current.location)],
+                behind=CAME_AS_REST in current.metadata and is_kept,
+            )
         return result
 
     return answered
