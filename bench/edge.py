@@ -43,7 +43,7 @@ CHOICES = {
     "compression": replace(BARE, compression=True),
     "all": EdgeOptions(rate=ENDLESS, strict_rate=ENDLESS),
 }
-AS_A_BROWSER = b"\r\norigin: https://shop.example\r\naccept-encoding: gzip, deflate, br\r\n"
+AS_A_BROWSER = b"\r\norigin: https://shop.example\r\naccept-encoding: gzip, deflate, br, zstd\r\n"
 PRODUCTS = 2_000
 ROUNDS, SECONDS = 6, 1.5
 START_SECONDS = 30

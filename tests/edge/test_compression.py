@@ -12,6 +12,8 @@ from shop.catalog.v1 import catalog_pb2
 from tests.edge.conftest import Shop
 
 GET_PRODUCT = "/shop.catalog.v1.CatalogService/GetProduct"
+# Of Brotli nothing is told by its first bytes.
+BEGINNINGS = {"gzip": b"\x1f\x8b", "br": b"", "zstd": b"\x28\xb5\x2f\xfd"}
 LONG = "A lamp for long evenings. " * 200
 
 
@@ -39,6 +41,8 @@ class TestLongAnswers:
             ("gzip, deflate, br", "br"),
             ("br;q=0.5, gzip;q=0.9", "gzip"),
             ("gzip;q=0, br", "br"),
+            ("gzip, deflate, br, zstd", "zstd"),
+            ("gzip, zstd;q=0.5", "gzip"),
         ],
     )
     async def test_come_as_the_client_takes_them(
@@ -52,6 +56,7 @@ class TestLongAnswers:
             raw = b"".join([chunk async for chunk in answer.aiter_raw()])
         assert answer.headers["content-encoding"] == used
         assert len(raw) < len(LONG) / 5
+        assert raw.startswith(BEGINNINGS[used])
         varies = {word.strip().lower() for word in answer.headers["vary"].split(",")}
         assert varies == {"authorization", "accept-encoding"}
         assert answer.headers["etag"] == 'W/"v1"'
