@@ -29,12 +29,14 @@ lint: $(READY)  ## style, types, imports, protos, migrations
 	$(BIN)/python -m tools.protos --check
 	$(BIN)/python -m tools.protos --breaking
 	$(BIN)/python -m tools.configuration --check
+	$(BIN)/python -m tools.currencies --check
 	$(BIN)/python -m tools.lint_migrations
 
-protos: $(READY)  ## regenerate what is made from protos/ and settings
+protos: $(READY)  ## regenerate what is made from protos/, settings and ISO 4217
 	$(BIN)/python -m tools.protos
 	$(BIN)/python -m cli.edge
 	$(BIN)/python -m tools.configuration
+	$(BIN)/python -m tools.currencies
 
 bench: $(BIN)/.bench  ## load the shop, its peers and plain SQL, and print ratios
 	@exec $(BIN)/python -m bench $(ARGS)

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 from google.type import money_pb2
-from iso4217 import Currency
 
 from services.kit import errors
+from services.kit.currencies import PLACES
 
 NANOS_PER_UNIT = 1_000_000_000
 # What one amount may be: sums over a long order stay far from the end of bigint.
 LARGEST_AMOUNT = 10**15
 
 
-@cache
 def exponent(currency: str) -> int:
     """Decimal places of a currency (ISO 4217: JPY 0, USD 2, KWD 3). Raises KeyError for none.
 
     Funds, metals and test codes have no minor unit in ISO 4217 and cannot be charged: KeyError too.
     """
-    try:
-        places = Currency(currency).exponent
-    except ValueError:
-        raise KeyError(currency) from None
-    if places is None:
-        raise KeyError(currency)
-    return int(places)
+    return PLACES[currency]
 
 
 def to_minor(money: money_pb2.Money, field: str) -> int:

@@ -79,13 +79,6 @@ class TestExponent:
         with pytest.raises(KeyError):
             money.exponent(code)
 
-    def test_rubbish_is_not_remembered(self) -> None:
-        before = money.exponent.cache_info().currsize
-        for number in range(100):
-            with pytest.raises(KeyError):
-                money.exponent(f"?{number}")
-        assert money.exponent.cache_info().currsize == before
-
 
 class TestToMinor:
     def test_yen_have_no_decimals(self) -> None:
