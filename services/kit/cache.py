@@ -43,7 +43,8 @@ class Cache:
         self._bytes = 0
         # Those that have least time left come first, but for the age with which some begin.
         self._entries: dict[str, Entry] = {}
-        self._keys: dict[Hashable, set[str]] = {}
+        # A thing has one or two keys: a set for each would take more memory than all answers.
+        self._keys: dict[Hashable, tuple[str, ...]] = {}
         self._now = 0
         self._changed: dict[Hashable, int] = {}
         self._since = 0
@@ -90,7 +91,7 @@ class Cache:
         self._entries[key] = Entry(value, until, tuple(tells_of), version)
         self._bytes += len(value)
         for thing in tells_of:
-            self._keys.setdefault(thing, set()).add(key)
+            self._keys[thing] = (*self._keys.get(thing, ()), key)
         while self._bytes > self._most:
             self._remove(next(iter(self._entries)))
 
@@ -127,7 +128,7 @@ class Cache:
             self._since = self._now
         for thing in changed:
             self._changed[thing] = self._now
-            for key in tuple(self._keys.get(thing, ())):
+            for key in self._keys.get(thing, ()):
                 self._remove(key)
 
     def clear(self) -> None:
@@ -143,7 +144,6 @@ class Cache:
         entry = self._entries.pop(key)
         self._bytes -= len(entry.value)
         for thing in entry.tells_of:
-            keys = self._keys[thing]
-            keys.discard(key)
-            if not keys:
-                del self._keys[thing]
+            keys = tuple(other for other in self._keys.pop(thing) if other != key)
+            if keys:
+                self._keys[thing] = keys
