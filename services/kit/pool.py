@@ -3,12 +3,14 @@
 asyncpg's pool makes them, ends them, and knows how many there may be. To take one there and to give
 it back costs a task, a future, a proxy and a queue, as much as a small statement. So a connection
 that comes back in good order is kept at hand here and lent again as it is; the pool gets back what
-a call has failed with, what is closed, and what others wait for.
+a call has failed with, what is closed, and what others wait for. What nobody has needed for minutes
+is ended: in Postgres each connection is a process.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any
@@ -22,6 +24,7 @@ log = logs.logger("db")
 
 ACQUIRE_SECONDS = 1.5
 CLOSE_SECONDS = 5
+IDLE_SECONDS = 300
 
 
 class Pool:
@@ -32,8 +35,11 @@ class Pool:
         self.acquire_seconds = ACQUIRE_SECONDS
         self._pool = pool
         self._at_hand: list[Any] = []
+        # The fewest that were at hand since `_end_idle` looked: so many were not needed.
+        self._spare = 0
         self._waiting = 0
         self._closes = False
+        self._idle = asyncio.create_task(self._end_idle(), context=contextvars.Context())
 
     @classmethod
     async def open(
@@ -78,6 +84,7 @@ class Pool:
         """One of them, which has to be given back. Raises as `connection` does."""
         while self._at_hand:
             connection = self._at_hand.pop()
+            self._spare = min(self._spare, len(self._at_hand))
             if not _is_lost(connection):
                 return connection
             await self._return(connection)
@@ -108,13 +115,39 @@ class Pool:
     async def close(self) -> None:
         """End the connections; what still runs on them is ended after 5 s."""
         self._closes = True
+        self._idle.cancel()
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
+                await asyncio.gather(self._idle, return_exceptions=True)
                 while self._at_hand:
                     await self._return(self._at_hand.pop())
                 await self._pool.close()
         except TimeoutError:
             self._pool.terminate()
+
+    async def _end_idle(self) -> None:
+        """End what was not needed since the last look, but for one.
+
+        It is the first of those at hand: who comes back last is lent first.
+        """
+        while True:
+            self._spare = len(self._at_hand)
+            await asyncio.sleep(IDLE_SECONDS)
+            spare = max(0, min(self._spare, len(self._at_hand) - 1))
+            idle, self._at_hand = self._at_hand[:spare], self._at_hand[spare:]
+            try:
+                while idle:
+                    await self._end(idle.pop())
+            finally:
+                self._at_hand += idle  # the service ends
+
+    async def _end(self, connection: Any) -> None:
+        try:
+            await connection.close(timeout=CLOSE_SECONDS)
+        except (TimeoutError, OSError, asyncpg.PostgresError, *CONNECTION_LOST):
+            connection.terminate()
+        finally:
+            await self._return(connection)
 
     async def _return(self, connection: Any) -> None:
         await self._pool.release(connection, timeout=ACQUIRE_SECONDS)

@@ -124,6 +124,24 @@ class TestPool:
                 assert lent_out() == 0
             assert len(set(found)) == 1
 
+    async def test_those_that_nobody_needs_are_ended_but_for_one(
+        self, url: str, owner_connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(pool, "IDLE_SECONDS", 0.5)
+        async with small(url, 5) as database:
+            await asyncio.gather(*(sleep_once(database) for _ in range(5)))
+            assert len(await states(owner_connection)) == 5
+            async with asyncio.timeout(60):
+                while len(await states(owner_connection)) > 2:
+                    # Two are needed all the time.
+                    await asyncio.gather(sleep_once(database), sleep_once(database))
+                while len(await states(owner_connection)) > 1:
+                    await asyncio.sleep(0.1)
+            # The others are made anew where they are needed.
+            await asyncio.gather(*(sleep_once(database) for _ in range(5)))
+            assert len(await states(owner_connection)) == 5
+            assert lent_out() == 0
+
     async def test_one_that_a_call_failed_with_is_lent_again_when_it_is_done(
         self, url: str
     ) -> None:
