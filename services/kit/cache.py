@@ -49,6 +49,10 @@ class Cache:
         self._changed: dict[Hashable, int] = {}
         self._since = 0
 
+    def __len__(self) -> int:
+        """How many are remembered; some of them may be over."""
+        return len(self._entries)
+
     def get(self, key: str) -> bytes | None:
         """What is known, or None."""
         entry = self._entries.get(key)
@@ -96,14 +100,22 @@ class Cache:
             self._remove(next(iter(self._entries)))
 
     def ending(self, seconds: float) -> dict[str, Entry]:
-        """What would be forgotten within so long, and has been asked for not long ago."""
-        found = {}
-        before = time.monotonic() + seconds
+        """What would be forgotten within so long, and has been asked for not long ago.
+
+        What nobody has asked for since its time was over is dropped: this is to be asked now and
+        then. It is kept for as long again, as who asks for this may be late.
+        """
+        found, over = {}, []
+        now = time.monotonic()
         for key, entry in self._entries.items():
-            if entry.until > before:
+            if entry.until > now + seconds:
                 break
-            if entry.idle < MOST_IDLE:
+            if entry.until + self._seconds <= now:
+                over.append(key)
+            elif entry.idle < MOST_IDLE:
                 found[key] = entry
+        for key in over:
+            self._remove(key)
         return found
 
     def confirm(self, versions: Mapping[str, object], asked: float) -> None:

@@ -131,6 +131,20 @@ def test_what_nobody_asks_for_is_not_kept_for_ever(kept: Cache, clock: list[floa
     assert kept.ending(10).keys() == {"a"}
 
 
+def test_what_is_over_and_nobody_asks_for_is_dropped(kept: Cache, clock: list[float]) -> None:
+    for number in range(3):
+        put(kept, str(number), number, 7, value=bytes(30))
+    clock[0] += 9
+    put(kept, "new", 7)
+    assert kept.ending(1).keys() == {"0", "1", "2"}  # who asks may be late
+    clock[0] += 2
+    assert kept.ending(1) == {}
+    assert len(kept) == 1
+    assert kept.get("new") == b"value"
+    put(kept, "large", 8, value=bytes(90))  # there is room for it again
+    assert kept.get("new") == b"value"
+
+
 def test_what_was_forgotten_meanwhile_is_not_brought_back(kept: Cache, clock: list[float]) -> None:
     kept.put("a", b"value", [1], kept.moment(), version=1)
     kept.forget([1])
