@@ -37,6 +37,7 @@ MALFORMED = {
     "a surrogate for a key": b'{"\\ud800":1}',
     "bytes that are not UTF-8": b'{"email":"\xff\xfe"}',
     "a key that is not UTF-8": b'{"\xff":"a"}',
+    "a field without a name": b'{"email":"a","":1}',
     "UTF-16": '{"email":"a"}'.encode("utf-16"),
     "gzip": b"\x1f\x8b\x08\x00\x00\x00\x00\x00",
     "10,000 nested objects": b'{"a":' * 10_000 + b"1" + b"}" * 10_000,
@@ -50,6 +51,7 @@ LENIENT = {
     "an empty object": b"{}",
     "an unknown field": b'{"nothing":1}',
     "an unknown type": b'{"@type":"type.googleapis.com/shop.users.v1.User"}',
+    "a field without a name, unknown as it is": b'{"nothing":{"":1}}',
     "null for a field": b'{"email":null}',
     "5,000 unknown keys": json.dumps({f"k{i}": 1 for i in range(5_000)}).encode(),
 }

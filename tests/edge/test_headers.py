@@ -99,6 +99,17 @@ class TestRequests:
         await method(b"", metadata=(*shop.signed_in.items(), ("a-bin", b"\xff")))
         assert "a-bin" not in shop.users.last.metadata
 
+    @pytest.mark.parametrize("mark", "!#$%&'*+^`|~")
+    async def test_names_that_http_has_and_grpc_has_not_are_dropped(
+        self, shop: Shop, mark: str
+    ) -> None:
+        """A service refuses the whole call for one, as INTERNAL."""
+        for name in (mark, f"a{mark}b", f"{mark}b", f"a{mark}", "x.y-z"):
+            headers = {**shop.signed_in, name: "v"}
+            answer = await shop.rest("GET", "/api/users/7", headers=headers)
+            assert answer.status_code == httpx.codes.OK, answer.text
+            assert (name in shop.users.last.metadata) == (name == "x.y-z")
+
     async def test_what_the_api_knows_goes_through(self, shop: Shop) -> None:
         headers = {**shop.signed_in, "idempotency-key": "key-1", "x-cart-token": "t", "accept": "a"}
         await shop.rest("GET", "/api/users/7", headers=headers)

@@ -90,7 +90,7 @@ def probes(schema: dict[str, Any]) -> list[Any]:
         if not schema.get("uniqueItems"):
             lists += [[one] * most, [one] * (most + 1)]
         return lists + [[value] for value in probes(schema["items"])]
-    if kind == "object" and "propertyNames" in schema:
+    if kind == "object" and "additionalProperties" in schema:
         most = schema["maxProperties"]
         pairs: list[Any] = [{f"k{n}": "v" for n in range(count)} for count in (0, most, most + 1)]
         values = [{"k": text} for text in ("", "v" * 200, "v" * 201)]
@@ -144,6 +144,28 @@ def _refused(message: str, field: str, value: Any) -> bool:
     # Rules about the request as a whole name no field.
     paths = [violation.proto.field for violation in protovalidate.collect_violations(request)]
     return any(path is not None and path.elements[0].field_name == field for path in paths)
+
+
+@pytest.mark.parametrize("field", ["start_time", "end_time"])
+def test_they_agree_on_times(field: str) -> None:
+    message = "shop.order.v1.ListOrdersRequest"
+    (schema,) = (each for name, at, each in described() if (name, at) == (message, field))
+    years = ["0001", "0970", "1969", "1970", "1979", "1980", "1999", "2026", "3970", "9999"]
+    for year in (*years, "", "-970", "19700", "197"):
+        value = f"{year}-06-07T08:09:10Z"
+        assert bool(complaints(schema, value)) == _refused(message, field, value), value
+
+
+def test_no_field_is_without_a_name() -> None:
+    """However deep: the edge would refuse it."""
+    bodies = [each.body() for each in operations().values()]
+    named = [resolved(body[0]) for body in bodies if body is not None and "$ref" in body[0]]
+    inside = [resolved(schema) for _, _, schema in described()]
+    inside += [resolved(schema["items"]) for _, _, schema in described() if "items" in schema]
+    requests = [each for each in named + inside if "properties" in each]
+    assert len(requests) > 40
+    for schema in requests:
+        assert "$: '' should be non-empty" in complaints(schema, {"": 1})
 
 
 def test_enough_is_compared() -> None:

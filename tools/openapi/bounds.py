@@ -86,6 +86,9 @@ _NUMBER = {"gte": "minimum", "lte": "maximum", "gt": "exclusiveMinimum", "lt": "
 _REPEATED = {"min_items": "minItems", "max_items": "maxItems", "unique": "uniqueItems"}
 _MAP = {"min_pairs": "minProperties", "max_pairs": "maxProperties"}
 _TIMES = ("timestamp", "duration")
+# From 1970 to 9999: times that requests may name, in the words of RFC 3339.
+_SECONDS = {"gte": 0, "lte": 253_402_300_799}
+_YEARS = "^(19[7-9][0-9]|[2-9][0-9]{3})-"
 # Said elsewhere: in `required`, by the enum's names, or by the keywords of what is inside.
 _SILENT = {"required", "ignore", "cel", "defined_only", "items", "keys", "values"}
 
@@ -111,6 +114,16 @@ def of_value(entry: Field, rules: validate_pb2.FieldRules) -> Schema:
             case name:
                 found[(_STRING | _NUMBER)[name]] = value
     return found
+
+
+def of_time(rules: validate_pb2.FieldRules) -> Schema:
+    """Keywords for a moment; nothing where its field has no rule."""
+    if rules.WhichOneof("type") != "timestamp":
+        return {}
+    said = {rule.name: value.seconds for rule, value in rules.timestamp.ListFields()}
+    if said != _SECONDS:
+        raise SystemExit(f"no pattern is known for these times: {rules.timestamp}")
+    return {"pattern": _YEARS}
 
 
 def of_list(rules: validate_pb2.FieldRules) -> Schema:

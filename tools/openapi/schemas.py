@@ -132,6 +132,8 @@ class Schemas:
         }
         schema |= _choices(message, fields, request=request)
         if request:
+            # The edge passes over fields that it does not know, but not over one without a name.
+            schema["propertyNames"] = {"minLength": 1}
             keywords, _ = bounds.of_request(message.options.Extensions[validate_pb2.message])
             schema |= keywords
         return schema
@@ -178,7 +180,7 @@ class Schemas:
             return self._enum(name, bounds.left_out(stated))
         if entry.type == Field.TYPE_MESSAGE:
             if name in _WELL_KNOWN:
-                return dict(_WELL_KNOWN[name])
+                return _WELL_KNOWN[name] | bounds.of_time(stated)
             return (
                 self._theirs(name, stated) if stated.cel else self._message(name, request=request)
             )
