@@ -156,6 +156,24 @@ def test_they_agree_on_times(field: str) -> None:
         assert bool(complaints(schema, value)) == _refused(message, field, value), value
 
 
+def _texts(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """All of a schema that is a text, also deep inside."""
+    schema = resolved(schema)
+    if schema.get("type") == "string":
+        yield schema
+    for inner in (*schema.get("properties", {}).values(), schema.get("items")):
+        if inner:
+            yield from _texts(inner)
+
+
+def test_no_text_holds_nul() -> None:
+    """What services refuse in every text, whatever it is for."""
+    texts = [text for _, _, schema in CASES for text in _texts(schema)]
+    assert len(texts) > 150
+    for text in texts:
+        assert complaints(text, "a\0b"), text
+
+
 def test_no_field_is_without_a_name() -> None:
     """However deep: the edge would refuse it."""
     bodies = [each.body() for each in operations().values()]

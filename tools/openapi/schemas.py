@@ -187,7 +187,10 @@ class Schemas:
         schema = dict(_SCALARS[entry.type])
         if request and entry.type == Field.TYPE_INT64:
             schema["type"] = ["string", "integer"]
-        return schema | bounds.of_value(entry, stated)
+        schema |= bounds.of_value(entry, stated)
+        if request and entry.type == Field.TYPE_STRING:
+            return bounds.ANY_TEXT | schema if not bounds.SAYS_WHICH & schema.keys() else schema
+        return schema
 
     def _theirs(self, name: str, stated: validate_pb2.FieldRules) -> Schema:
         """A message that is not ours, with what the field's rules ask of it."""
