@@ -86,8 +86,8 @@ _NUMBER = {"gte": "minimum", "lte": "maximum", "gt": "exclusiveMinimum", "lt": "
 _REPEATED = {"min_items": "minItems", "max_items": "maxItems", "unique": "uniqueItems"}
 _MAP = {"min_pairs": "minProperties", "max_pairs": "maxProperties"}
 _TIMES = ("timestamp", "duration")
-# No text of a request may hold U+0000 (`services/kit/validation.py`), and those that have to look like
-# something do not anyway.
+# No text of a request may hold U+0000 (`services/kit/validation.py`). Those that have to look like
+# something hold none anyway.
 ANY_TEXT: Schema = {"pattern": r"^[^\u0000]*$"}
 SAYS_WHICH = {"pattern", "format", "enum"}
 # From 1970 to 9999: times that requests may name, in the words of RFC 3339.

@@ -43,7 +43,9 @@ _FOREIGN = {
     "google.type.Money": "An amount of money.",
     "google.type.Money.currency_code": "ISO 4217, such as `USD`.",
     "google.type.Money.units": "Whole units: 18 of 18.50 USD. A 64-bit integer, so a string.",
-    "google.type.Money.nanos": "Billionths of a unit: 500000000 of 18.50 USD.",
+    "google.type.Money.nanos": (
+        "Billionths of a unit: 500000000 of 18.50 USD. No finer than the currency."
+    ),
     "google.type.PostalAddress": "A postal address.",
     "google.type.PostalAddress.revision": "Always 0.",
     "google.type.PostalAddress.region_code": "Country, ISO 3166-1 alpha-2, such as `DE`.",
