@@ -69,6 +69,9 @@ class Settings(MailSettings):
         sweeper.LEFT_AFTER.total_seconds(), gt=0, description="when a PENDING order was left"
     )
     heartbeat_seconds: float = setting(15.0, gt=0, description="between signs of life of a stream")
+    watch_seconds: float = setting(
+        300.0, gt=0, le=600, description="longest stream; who watches connects again"
+    )
     watchers: int = setting(100, ge=0, description="streams that may be open at once")
     fault: Point = setting(Point.NOWHERE, description="where the process kills itself, for tests")
 
@@ -115,7 +118,10 @@ def build(settings: Settings, database: Database) -> Server:
         letterhead=settings.letterhead(),
     )
     watchers = Watchers(
-        database, most=settings.watchers, heartbeat_seconds=settings.heartbeat_seconds
+        database,
+        most=settings.watchers,
+        heartbeat_seconds=settings.heartbeat_seconds,
+        longest_seconds=settings.watch_seconds,
     )
     sweeping = Sweeper(database, checkout, left_after=timedelta(seconds=settings.left_seconds))
 

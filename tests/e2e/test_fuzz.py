@@ -12,6 +12,8 @@ from grpc import StatusCode
 from protovalidate import collect_violations
 
 from tests.e2e.conftest import opened
+from tests.e2e.orders import ordered
+from tests.e2e.streams import Stream, streaming
 from tests.fuzz import document
 from tests.fuzz.answers import Answer, complaint
 from tests.fuzz.memory import Memory
@@ -27,7 +29,7 @@ STORIES = 6
 @pytest.fixture(scope="module")
 async def _shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shop]:
     """A shop of its own: services, too, call at random, and what they say is believed."""
-    async with opened(tmp_path_factory.mktemp("shop")) as shop:
+    async with opened(tmp_path_factory.mktemp("shop"), **document.TOLD) as shop:
         yield shop
 
 
@@ -53,6 +55,15 @@ async def test_the_document_is_what_the_edge_does(shop: Shop, tmp_path: Path) ->
     for tried in (everything, ends):
         assert "❌" not in tried.summary, tried.text
         assert int(tried.summary.split()[0]) > 5, tried.text
+
+
+async def test_streams_end_before_a_reader_of_whole_answers_gives_up(shop: Shop) -> None:
+    buyer = await shop.sign_up()
+    order = await ordered(shop, buyer)
+    async with streaming(buyer, f"/api/orders/{order['id']}/watch/?after_sequence=99") as answer:
+        said = [each async for each in Stream(answer)]
+    assert [each["end"]["cause"] for each in said if each.get("end")] == ["RECONNECT"]
+    assert "end" in said[-1]
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)

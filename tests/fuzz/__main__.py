@@ -57,7 +57,7 @@ async def _fuzz(folder: Path, arguments: argparse.Namespace, console: Console) -
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     seed, only = arguments.seed, arguments.story
     failed = False
-    async with running(folder, "--port", "0") as up, visiting(up) as shop:
+    async with running(folder, "--port", "0", **document.TOLD) as up, visiting(up) as shop:
         if arguments.part != "document":
             until = time.monotonic() + arguments.seconds * STORIES
             numbers = itertools.count() if only is None else [only]

@@ -28,6 +28,9 @@ SECONDS = 600.0
 RANDOM = "fuzzing,stateful"
 ALL = f"examples,coverage,{RANDOM}"
 
+# Schemathesis reads a stream to its end, and does not wait for longer than the request may take.
+TOLD = {"SHOP_WATCH_SECONDS": "1"}
+
 CONFIG = f"""
 hooks = "tests.fuzz.document_checks"
 request-timeout = 10.0

@@ -26,7 +26,7 @@ from tests.fuzz.answers import gives_away
 
 # The reasons for requests that keep no rules.
 ILL_FORMED = {"VALIDATION_FAILED", "MALFORMED_REQUEST"}
-# Rules that no schema can say: which currencies and countries there are, how many decimals a currency
+# Rules that no schema can say: which currencies and countries there are, what decimals a currency
 # has, how strong a password is, that an etag is the same in header and body.
 UNSAID = re.compile(
     r"(?s:(.*\.)?(currency_code|region_code|token|password|new_password|etag): .*"
