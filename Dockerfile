@@ -40,7 +40,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/* \
     && groupadd --gid 10001 shop \
     && useradd --uid 10001 --gid shop --no-create-home --home-dir /shop --shell /usr/sbin/nologin shop \
-    && for name in postgres owner users catalog cart order payment stripe; do \
+    && for name in postgres owner users catalog cart order payment stripe pgbouncer; do \
            install -d -o shop -g shop -m 0700 "/secrets/$name"; \
        done \
     && install -d -o shop -g shop -m 0700 /state /backups \

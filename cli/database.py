@@ -138,6 +138,13 @@ def with_user(url: str, user: str, password: str) -> str:
     ).geturl()
 
 
+def at(url: str, place: str) -> str:
+    """The same database of the same user elsewhere: at host:port."""
+    parts = urlsplit(url)
+    user = parts.netloc.rpartition("@")[0]
+    return parts._replace(netloc=f"{user}@{place}").geturl()
+
+
 def without_password(url: str) -> str:
     """The URL as it may be shown."""
     parts = urlsplit(url)

@@ -225,11 +225,16 @@ def secrets(
     database_host: Annotated[
         str, typer.Option(help="Where containers find Postgres.")
     ] = "postgres",
+    replica: Annotated[
+        str, typer.Option(help="host:port of a read-only replica, if there is one.")
+    ] = "",
+    pooler: Annotated[str, typer.Option(help="host:port of a PgBouncer, if there is one.")] = "",
 ) -> None:
     """Make the secrets of a shop that runs in containers, where they are missing."""
     from cli import deployment_secrets
 
-    for path in deployment_secrets.write(folder, host=database_host):
+    made = deployment_secrets.write(folder, host=database_host, replica=replica, pooler=pooler)
+    for path in made:
         typer.echo(f"made {path}")
 
 

@@ -65,7 +65,8 @@ class Pooler:
 @contextlib.contextmanager
 def pooling(*urls: str) -> Iterator[Pooler]:
     """A PgBouncer before the databases of these URLs, for their users; the first may look at it."""
-    program, port = pgbouncer(), free_port()
+    pgbouncer()
+    port = free_port()
     folder = Path(tempfile.mkdtemp(prefix="shop-pgbouncer-"))
     parts = [urlsplit(url) for url in urls]
     databases = {each.path[1:]: f"host={each.hostname} port={each.port}" for each in parts}
@@ -81,21 +82,30 @@ def pooling(*urls: str) -> Iterator[Pooler]:
             sessions=SESSIONS,
         )
     )
+    try:
+        with started(folder / "ini", port):
+            yield Pooler(port, urls[0])
+    finally:
+        shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def started(configuration: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """A PgBouncer that reads this file and listens on this port; its folder becomes its own."""
     command = ["setpriv", "--pdeathsig", "KILL"]
     if os.geteuid() == 0:  # which it refuses to be
         nobody = pwd.getpwnam("nobody")
-        for path in (folder, folder / "users", folder / "ini"):
+        for path in (configuration.parent, *configuration.parent.iterdir()):
             os.chown(path, nobody.pw_uid, nobody.pw_gid)
         command += [f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups"]
-    process = subprocess.Popen([*command, program, "-q", str(folder / "ini")])
+    process = subprocess.Popen([*command, pgbouncer(), "-q", str(configuration)])
     try:
         deadline = time.monotonic() + 20
         while is_free(port):
-            assert process.poll() is None, (folder / "log").read_text()
+            assert process.poll() is None, "PgBouncer has ended"
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        yield Pooler(port, urls[0])
+        yield process
     finally:
         process.kill()
         process.wait(10)
-        shutil.rmtree(folder)

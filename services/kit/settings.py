@@ -170,7 +170,8 @@ def _value(field: str, prefixes: Sequence[str]) -> str | None:
     for prefix in prefixes:
         name = prefix + field.upper()
         if name in os.environ:
-            return os.environ[name]
+            # Of a secret that was made from a file, as the file's content is.
+            return os.environ[name].strip()
         if f"{name}_FILE" in os.environ:
             return _content(f"{name}_FILE")
     return None

@@ -17,6 +17,7 @@ from compose_spec import PyCompose
 
 from cli import deployment_secrets, edge, web
 from cli.topology import ALL_SERVICES
+from tests.deploy import understood
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text()
@@ -34,20 +35,42 @@ def interpolated(value: Any) -> Any:
     return value
 
 
-COMPOSE: dict[str, Any] = interpolated(
-    {
-        key: value
-        for key, value in yaml.load(TEXT, Loader=yaml.CSafeLoader).items()
-        if not key.startswith("x-")
-    }
-)
+def loaded(text: str) -> dict[str, Any]:
+    """A file, without what it only uses itself."""
+    parts = yaml.load(text, Loader=yaml.CSafeLoader)
+    found: dict[str, Any] = interpolated(
+        {key: value for key, value in parts.items() if not key.startswith("x-")}
+    )
+    return found
+
+
+def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """What compose makes of two files: maps and volumes add up, all else is the second one's."""
+    made = dict(first)
+    for key, value in second.items():
+        if isinstance(value, dict) and isinstance(made.get(key), dict):
+            made[key] = merged(made[key], value)
+        elif key == "volumes" and key in made and value:
+            made[key] = [*made[key], *value]
+        else:
+            made[key] = value
+    return made
+
+
+COMPOSE = loaded(TEXT)
 CONTAINERS: dict[str, dict[str, Any]] = COMPOSE["services"]
+REPLICATED = merged(COMPOSE, loaded((ROOT / "deploy" / "compose" / "replicated.yml").read_text()))
+BESIDE: dict[str, dict[str, Any]] = REPLICATED["services"]
 # Their images start as root, to hand files over, and go on as somebody else.
-OFFICIAL = {"postgres"}
+OFFICIAL = {"postgres", "postgres-replica"}
+EVERY = [pytest.param(COMPOSE, name, id=name) for name in CONTAINERS] + [
+    pytest.param(REPLICATED, name, id=f"replicated {name}") for name in BESIDE
+]
 
 
-def test_the_specification_allows_it() -> None:
-    PyCompose.from_yaml(yaml.safe_dump(COMPOSE, sort_keys=False)).validate()
+@pytest.mark.parametrize("compose", [COMPOSE, REPLICATED], ids=["", "replicated"])
+def test_the_specification_allows_it(compose: dict[str, Any]) -> None:
+    PyCompose.from_yaml(yaml.safe_dump(compose, sort_keys=False)).validate()
 
 
 @pytest.mark.parametrize(
@@ -71,22 +94,22 @@ def test_no_key_is_misspelt() -> None:
         "image logging network_mode ports profiles read_only restart security_opt shm_size "
         "stop_grace_period stop_signal tmpfs user volumes working_dir"
     )
-    used = {key for container in CONTAINERS.values() for key in container}
+    used = {key for container in BESIDE.values() for key in container}
     assert used <= set(known.split())
-    checks = [one["healthcheck"] for one in CONTAINERS.values() if "healthcheck" in one]
+    checks = [one["healthcheck"] for one in BESIDE.values() if "healthcheck" in one]
     assert {key for check in checks for key in check} <= {
         *("test", "interval", "timeout", "retries", "start_period", "start_interval"),
     }
 
 
-@pytest.mark.parametrize("name", CONTAINERS)
+@pytest.mark.parametrize(("compose", "name"), EVERY)
 class TestEveryContainer:
-    def test_has_an_image_of_a_version(self, name: str) -> None:
-        tag = CONTAINERS[name]["image"].rpartition(":")[2]
+    def test_has_an_image_of_a_version(self, compose: dict[str, Any], name: str) -> None:
+        tag = compose["services"][name]["image"].rpartition(":")[2]
         assert tag == "local" or re.fullmatch(r"v?\d+(\.\d+)+", tag)
 
-    def test_can_do_no_more_than_it_must(self, name: str) -> None:
-        container = CONTAINERS[name]
+    def test_can_do_no_more_than_it_must(self, compose: dict[str, Any], name: str) -> None:
+        container = compose["services"][name]
         if name in OFFICIAL:
             assert "privileged" not in container
             assert "cap_add" not in container
@@ -95,26 +118,30 @@ class TestEveryContainer:
         assert container["cap_drop"] == ["ALL"]
         assert container["security_opt"] == ["no-new-privileges:true"]
 
-    def test_is_reached_from_this_machine_alone(self, name: str) -> None:
-        for port in CONTAINERS[name].get("ports", []):
+    def test_is_reached_from_this_machine_alone(self, compose: dict[str, Any], name: str) -> None:
+        for port in compose["services"][name].get("ports", []):
             assert port.startswith("127.0.0.1:")
 
-    def test_waits_for_what_there_is(self, name: str) -> None:
-        for other, how in CONTAINERS[name].get("depends_on", {}).items():
+    def test_is_told_what_somebody_understands(self, compose: dict[str, Any], name: str) -> None:
+        for variable in compose["services"][name].get("environment") or ():
+            assert understood.is_one(variable), f"nobody knows {variable}"
+
+    def test_waits_for_what_there_is(self, compose: dict[str, Any], name: str) -> None:
+        for other, how in compose["services"][name].get("depends_on", {}).items():
             if how["condition"] == "service_healthy":
-                assert "healthcheck" in CONTAINERS[other]
+                assert "healthcheck" in compose["services"][other]
             else:
                 assert how["condition"] == "service_completed_successfully"
-                assert CONTAINERS[other]["restart"] == "on-failure"
+                assert compose["services"][other]["restart"] == "on-failure"
 
-    def test_mounts_volumes_and_files_that_exist(self, name: str) -> None:
-        for volume in CONTAINERS[name].get("volumes", []):
+    def test_mounts_volumes_and_files_that_exist(self, compose: dict[str, Any], name: str) -> None:
+        for volume in compose["services"][name].get("volumes", []):
             source = volume.split(":")[0]
             if source.startswith("./"):
                 assert (ROOT / source).exists()
                 assert volume.endswith(":ro")
             else:
-                assert source in COMPOSE["volumes"]
+                assert source in compose["volumes"]
 
 
 @pytest.mark.parametrize("service", ALL_SERVICES)
@@ -134,12 +161,9 @@ class TestServices:
         kind = import_module(f"services.{service}.__main__").Settings
         settings = kind.load()
         assert f"postgresql://shop_{service}:" in settings.database_url
-        prefix = f"SHOP_{service.upper()}_"
-        understood = {
-            variable + name.upper() for name in kind.described() for variable in ("SHOP_", prefix)
-        }
-        understood |= {f"SHOP_{name.upper()}_ADDRESS" for name in ALL_SERVICES}
-        assert {name.removesuffix("_FILE") for name in told} <= understood
+        addresses = {f"SHOP_{name.upper()}_ADDRESS" for name in ALL_SERVICES}
+        for name in told.keys() - addresses:
+            assert understood.is_one(name, service), f"{service} does not know {name}"
 
     def test_get_their_own_secrets_only(self, service: str) -> None:
         assert CONTAINERS[service]["volumes"] == [f"{service}-secrets:/run/shop:ro"]

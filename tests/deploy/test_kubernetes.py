@@ -3,70 +3,45 @@
 from __future__ import annotations
 
 import functools
-import shutil
-import subprocess
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import kubernetes_validate
 import pytest
-import yaml
 
 from cli import deployment_secrets, edge
 from cli.edge_traces import collector
 from cli.topology import ALL_SERVICES
 from services.kit.server import LIVE
+from tests.deploy.manifests import (
+    BASE,
+    KUBERNETES,
+    OF_BASE,
+    ROOT,
+    documents,
+    kustomization,
+    of_base,
+    rendered,
+    resources,
+    template,
+)
+from tests.deploy.reached import NAME, Manifest
 
-ROOT = Path(__file__).resolve().parents[2]
-KUBERNETES = ROOT / "deploy" / "kubernetes"
-BASE = KUBERNETES / "base"
 OVERLAYS = sorted((KUBERNETES / "overlays").iterdir())
-NAME = "app.kubernetes.io/name"
-Manifest = dict[str, Any]
 # It would read the same megabytes of schemas for each document.
 kubernetes_validate.utils.schema_contents = functools.cache(
     kubernetes_validate.utils.schema_contents
 )
 
 
-def documents(path: Path) -> list[Any]:
-    return list(yaml.load_all(path.read_text(), Loader=yaml.CSafeLoader))
-
-
-def kustomization(folder: Path) -> Manifest:
-    (found,) = documents(folder / "kustomization.yaml")
-    return dict(found)
-
-
-def resources(folder: Path) -> Iterator[tuple[Path, Manifest]]:
-    """Everything that a kustomization is put together from, with its file."""
-    for name in kustomization(folder)["resources"]:
-        there = folder / name
-        if there.is_dir():
-            yield from resources(there.resolve())
-        else:
-            for document in documents(there):
-                yield there, document
-
-
+COMPONENTS = sorted((KUBERNETES / "components").iterdir())
 TRACES = KUBERNETES / "components" / "traces"
 EVERYTHING = {
     f"{path.relative_to(KUBERNETES)} {document['kind']} {document['metadata']['name']}": document
-    for folder in (*OVERLAYS, TRACES)
+    for folder in (*OVERLAYS, *COMPONENTS)
     for path, document in resources(folder)
 }
-OF_BASE = [document for _, document in resources(BASE)]
-
-
-def of_base(kind: str, name: str) -> Manifest:
-    (found,) = (
-        document
-        for document in OF_BASE
-        if document["kind"] == kind and document["metadata"]["name"] == name
-    )
-    return found
 
 
 def pods() -> Iterator[tuple[str, Manifest]]:
@@ -90,19 +65,28 @@ def test_the_check_finds_what_is_wrong() -> None:
 
 
 class TestKustomizations:
-    @pytest.mark.parametrize("folder", [BASE, *OVERLAYS, TRACES], ids=lambda folder: folder.name)
+    @pytest.mark.parametrize(
+        "folder", [BASE, *OVERLAYS, *COMPONENTS], ids=lambda folder: folder.name
+    )
     def test_name_every_file_that_is_there_and_no_other(self, folder: Path) -> None:
         told = kustomization(folder)
         named = {name for name in told["resources"] if name.endswith(".yaml")}
         named |= {patch["path"] for patch in told.get("patches", [])}
-        assert named == {path.name for path in folder.glob("*.yaml")} - {"kustomization.yaml"}
+        for generated in told.get("configMapGenerator", []):
+            named |= set(generated["files"])
+        there = {path.name for path in folder.iterdir() if path.is_file()}
+        assert named == there - {"kustomization.yaml"}
 
-    @pytest.mark.parametrize("folder", OVERLAYS, ids=lambda folder: folder.name)
+    @pytest.mark.parametrize("folder", [*OVERLAYS, *COMPONENTS], ids=lambda folder: folder.name)
     def test_patch_what_exists(self, folder: Path) -> None:
+        """Components are for what overlays have."""
+        within = [folder] if folder in OVERLAYS else OVERLAYS
         there = [
-            (document["kind"], document["metadata"]["name"]) for _, document in resources(folder)
+            (document["kind"], document["metadata"]["name"])
+            for each in within
+            for _, document in resources(each)
         ]
-        for patch in kustomization(folder)["patches"]:
+        for patch in kustomization(folder).get("patches", ()):
             if "target" in patch:
                 assert patch["target"].keys() == {"kind"}
                 assert patch["target"]["kind"] in {kind for kind, _ in there}
@@ -113,46 +97,29 @@ class TestKustomizations:
     @pytest.mark.parametrize("traced", [False, True], ids=["", "with traces"])
     @pytest.mark.parametrize("folder", OVERLAYS, ids=lambda folder: folder.name)
     def test_kubectl_renders_them(self, folder: Path, traced: bool, tmp_path: Path) -> None:
-        """Where there is a kubectl: it has kustomize in it."""
-        if shutil.which("kubectl") is None:
-            pytest.skip("no kubectl")
-        copy = tmp_path / "kubernetes"
-        shutil.copytree(KUBERNETES, copy, ignore=shutil.ignore_patterns("secrets"))
-        deployment_secrets.write(copy / "overlays" / "development" / "secrets")
-        if traced:
-            file = copy / "overlays" / folder.name / "kustomization.yaml"
-            file.write_text(file.read_text().replace("# components:", "components:"))
-        done = subprocess.run(
-            ["kubectl", "kustomize", str(copy / "overlays" / folder.name)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        rendered = [one for one in yaml.load_all(done.stdout, Loader=yaml.CSafeLoader) if one]
-        for document in rendered:
+        documents = rendered(folder, tmp_path, *([TRACES] if traced else []))
+        for document in documents:
             kubernetes_validate.validate(document, "1.34", strict=True)
             assert document["kind"] == "Namespace" or document["metadata"]["namespace"] == "shop"
-        (told,) = (one["data"] for one in rendered if one["kind"] == "ConfigMap")
+        (told,) = (
+            one["data"]
+            for one in documents
+            if (one["kind"], one["metadata"]["name"]) == ("ConfigMap", "shop")
+        )
         assert ("OTEL_EXPORTER_OTLP_ENDPOINT" in told) == traced
-        secrets = {one["metadata"]["name"] for one in rendered if one["kind"] == "Secret"}
+        secrets = {one["metadata"]["name"] for one in documents if one["kind"] == "Secret"}
         mounted = {
             volume["secret"]["secretName"]
-            for one in rendered
-            for volume in _template(one).get("volumes", [])
+            for one in documents
+            for volume in template(one).get("volumes", [])
             if "secret" in volume
         }
-        if folder.name == "development":
-            assert secrets == mounted
-        else:
+        if folder.name == "production":
             said = (folder / "kustomization.yaml").read_text()
             assert all(name in said for name in mounted)
             assert not secrets
-
-
-def _template(document: Manifest) -> Manifest:
-    spec: Manifest = document.get("spec", {}).get("template", {}).get("spec", {})
-    return spec
+        else:
+            assert secrets == mounted
 
 
 @pytest.mark.parametrize("pod", PODS.values(), ids=PODS.keys())
@@ -183,7 +150,7 @@ class TestEveryPod:
 class TestServices:
     @staticmethod
     def _pod(service: str) -> Manifest:
-        return _template(of_base("Deployment", service))
+        return template(of_base("Deployment", service))
 
     def test_have_all_that_a_service_has(self, service: str) -> None:
         for kind in ("Service", "ServiceAccount", "NetworkPolicy", "HorizontalPodAutoscaler"):
@@ -211,6 +178,9 @@ class TestServices:
         mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
         told = dict(of_base("ConfigMap", "shop")["data"])
         for entry in container["env"]:
+            if "value" not in entry:
+                assert entry["valueFrom"]["secretKeyRef"]["optional"] is True
+                continue
             value = entry["value"]
             for inside, outside in places.items():
                 if value.startswith(inside):
@@ -289,7 +259,7 @@ def test_nobody_reaches_anybody_unless_a_policy_says_so() -> None:
 def test_payments_reach_the_same_services_when_stripe_is_a_sandbox() -> None:
     """The overlay repeats the list, which kustomize would replace."""
     base = of_base("NetworkPolicy", "payment")["spec"]["egress"]
-    patches = documents(KUBERNETES / "overlays" / "development" / "stripe-is-here.yaml")
+    patches = documents(KUBERNETES / "components" / "sandbox" / "stripe-is-here.yaml")
     (patch,) = (one for one in patches if one["kind"] == "NetworkPolicy")
     stripe = {"ports": [{"port": 443}]}
     assert [rule for rule in base if rule != stripe] == patch["spec"]["egress"][:-1]
@@ -302,7 +272,7 @@ def test_the_edge_reckons_with_as_many_pods_as_there_can_be() -> None:
 
 
 def test_the_edge_reads_the_contract_where_its_configuration_says() -> None:
-    pod = _template(of_base("Deployment", "edge"))
+    pod = template(of_base("Deployment", "edge"))
     (making,), (envoy,) = pod["initContainers"], pod["containers"]
     here = edge.Edge.compose()
     assert here.web is not None

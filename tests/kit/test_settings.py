@@ -54,6 +54,12 @@ class TestSources:
         monkeypatch.setenv("SHOP_SERVICE_SECRET_FILE", str(tmp_path / "secret"))
         assert Settings.load().service_secret == "t" * 40
 
+    def test_a_variable_that_was_made_from_a_file_is_read_as_the_file_is(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("SHOP_DIRECT_DATABASE_URL", "postgresql://a:b@c/shop\n")
+        assert Settings.load().direct_database_url == "postgresql://a:b@c/shop"
+
     def test_its_own_file_wins_over_the_shared_value(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
