@@ -56,8 +56,8 @@ failover: $(READY)  ## kill a primary under writes, promote its standby (make fa
 audit: $(READY)  ## look for known weaknesses in what is installed; asks a service on the network
 	@exec $(BIN)/pip-audit --strict --disable-pip --require-hashes -r requirements.txt $(ARGS)
 
-image-check: $(READY)  ## run the Dockerfile's steps without docker, and the image (root, debootstrap)
-	@exec $(BIN)/python -m tools.image $(ARGS)
+image-check: $(READY)  ## run the Dockerfiles' steps without docker, and the images (root, debootstrap)
+	@$(BIN)/python -m tools.image $(ARGS) && exec $(BIN)/python -m tools.image_pooler $(ARGS)
 
 promises: $(READY)  ## what is promised of payments and sign-ins, at full size (about a quarter of an hour)
 	@exec $(BIN)/python -m tests.chaos.promises $(ARGS)

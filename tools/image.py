@@ -150,9 +150,7 @@ def container(
     """The image's process: its user, its folder, its variables and those it is told."""
     user, folder, settings = stage.last("USER"), stage.last("WORKDIR"), stage.last("ENV")
     assert user is not None
-    assert folder is not None
-    assert settings is not None
-    script = f'cd {folder.text} && exec "$@"'
+    script = f'cd {folder.text if folder else "/"} && exec "$@"'
     return subprocess.Popen(
         [
             "/usr/sbin/chroot",
@@ -164,7 +162,7 @@ def container(
             "-",
             *command,
         ],
-        env={**variables(settings), **told},
+        env={"PATH": PATH, **(variables(settings) if settings else {}), **told},
     )
 
 
@@ -258,16 +256,22 @@ async def serving(addresses: Mapping[str, Address]) -> None:
                 await asyncio.sleep(0.2)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="tools.image", description=__doc__.split("\n")[0])
+def asked(program: str, about: str) -> argparse.Namespace:
+    """What the command line says. Ends the program where it cannot work."""
+    parser = argparse.ArgumentParser(prog=program, description=about.split("\n", maxsplit=1)[0])
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir(), "shop-image"))
     parser.add_argument("--built", action="store_true", help="use what an earlier run has built")
     arguments = parser.parse_args()
     if os.geteuid() != 0 or shutil.which("debootstrap") is None:
         raise SystemExit("This needs root, and debootstrap: apt-get install debootstrap")
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    return arguments
+
+
+def main() -> None:
+    arguments = asked("tools.image", __doc__)
     stages = dockerfile.read(ROOT / "Dockerfile")
     folder = arguments.folder
-    folder.mkdir(parents=True, exist_ok=True)
     root = folder / f"stage-{len(stages)}" if arguments.built else build(folder, stages)
     size = subprocess.run(["du", "-smx", root], capture_output=True, text=True, check=True)
     print(f"The image holds {size.stdout.split()[0]} MB.", flush=True)
