@@ -279,7 +279,7 @@ _REQUEST = (
         message="The request body is over 64 KiB.",
     ),
     _malformed("response.code == 426", "HTTP/1.1 or HTTP/2 is needed.", 426),
-    _malformed("response.code == 431", "The request headers are too large.", 431),
+    _malformed("response.code == 431", "The address and headers are too large.", 431),
     # 403: an upgrade of the connection. 501: a transfer-encoding that is none.
     _malformed("response.code in [403, 501]", "The request is not HTTP as it is spoken here."),
     _malformed("response.code >= 400 && response.code < 500", "The request cannot be read.", 0),

@@ -200,7 +200,8 @@ class TestQueries:
 
     async def test_longer_ones_are_refused(self, shop: Shop) -> None:
         answer = await shop.rest("GET", "/api/products?page_token=" + "x" * 30_000)
-        assert_refused(answer, 431, 3, "MALFORMED_REQUEST")
+        refused = assert_refused(answer, 431, 3, "MALFORMED_REQUEST")
+        assert refused["message"] == "The address and headers are too large."
 
 
 NOT_HTTP = {

@@ -23,8 +23,8 @@ SECONDS = 10.0
 # A stream that has nothing to tell is silent for longer than this.
 SILENCE_SECONDS = 0.5
 CODES = {code.value[0]: code for code in grpc.StatusCode}
-# The edge's own refusals have fitting statuses of HTTP besides.
-OF_THE_EDGE = {405, 413}
+# The edge's own refusals (verb, body, length of the address) have fitting statuses of HTTP besides.
+OF_THE_EDGE = {405, 413, 431}
 
 
 async def natively(
