@@ -119,6 +119,11 @@ class TestBodies:
         await shop.rest("PATCH", path, json={"full_name": "x"}, headers=headers)
         assert list(shop.users.last.request.update_mask.paths) == ["full_name", "phone"]
 
+    async def test_masks_have_no_notation_of_their_own(self, shop: Shop) -> None:
+        mask = {"update_mask": "full_name)", "full_name": "x"}
+        answer = await shop.rest("PUT", "/api/users/7", json=mask, headers=shop.signed_in)
+        assert_refused(answer, 400, 3, "MALFORMED_REQUEST")
+
 
 class TestSize:
     @staticmethod

@@ -156,6 +156,20 @@ def test_they_agree_on_times(field: str) -> None:
         assert bool(complaints(schema, value)) == _refused(message, field, value), value
 
 
+@pytest.mark.parametrize(
+    ("mask", "good"),
+    [
+        *((mask, True) for mask in ("", "*", "full_name", "full_name,phone")),
+        *((mask, False) for mask in (")", "a(b)", "a b", "a,", ",a", "*,a", "a\0", "Name")),
+    ],
+)
+def test_a_mask_names_fields(mask: str, good: bool) -> None:
+    masks = [schema for _, name, schema in described() if name == "update_mask"]
+    assert len(masks) > 5
+    for schema in masks:
+        assert bool(complaints(schema, mask)) != good
+
+
 def _texts(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """All of a schema that is a text, also deep inside."""
     schema = resolved(schema)

@@ -30,7 +30,8 @@ _SCALARS: dict[Field.Type.ValueType, Schema] = {
 }
 _WELL_KNOWN: dict[str, Schema] = {
     TIMESTAMP: {"type": "string", "format": "date-time"},
-    MASK: {"type": "string"},
+    # The edge reads no others: it takes parentheses for a notation of its own.
+    MASK: {"type": "string", "pattern": r"^(\*|[a-z][a-z0-9_]*(,[a-z][a-z0-9_]*)*)?$"},
 }
 # A rule that makes a kind of its own out of a message that is not ours.
 _KINDS = {
