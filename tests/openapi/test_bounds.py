@@ -185,7 +185,12 @@ def test_no_text_holds_nul() -> None:
     texts = [text for _, _, schema in CASES for text in _texts(schema)]
     assert len(texts) > 150
     for text in texts:
-        assert complaints(text, "a\0b"), text
+        if text.get("format") in ("email", "uri", "uuid"):
+            continue  # those hold none, which this validator does not look at
+        taken = [value for value in TEXTS if not complaints(text, value)]
+        for value in [*taken, "a"]:
+            for place in range(len(value) + 1):
+                assert complaints(text, f"{value[:place]}\0{value[place:]}"), text
 
 
 def test_no_field_is_without_a_name() -> None:

@@ -177,4 +177,4 @@ def of_request(message: validate_pb2.MessageRules) -> tuple[Schema, list[str]]:
 
 def _ecma(pattern: str) -> str:
     """A pattern in the dialect of JSON Schema, which has no flags inside (RE2 has)."""
-    return re.sub(r"\(\?s:\.", r"(?:[\\s\\S]", pattern)
+    return re.sub(r"\(\?s:\.", r"(?:[^\\u0000]", pattern)
