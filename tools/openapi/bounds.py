@@ -176,5 +176,5 @@ def of_request(message: validate_pb2.MessageRules) -> tuple[Schema, list[str]]:
 
 
 def _ecma(pattern: str) -> str:
-    """A pattern in the dialect of JSON Schema, which has no flags inside (RE2 has)."""
-    return re.sub(r"\(\?s:\.", r"(?:[^\\u0000]", pattern)
+    """A pattern in the dialect of JSON Schema, which has no flags inside; it never takes U+0000."""
+    return re.sub(r"\(\?s:\.", r"(?:[^]", pattern).replace("[^", r"[^\u0000")
