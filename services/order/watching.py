@@ -54,6 +54,8 @@ class Watchers:
         """
         clock = asyncio.get_running_loop().time
         close_at = clock() + self._longest_seconds
+        # A stream that has nothing to tell says that it stands: headers go with the first message.
+        beat_at = clock()
         async with self._wake_of(order_id) as wake:
             while True:
                 wake.clear()  # before looking: what happens while we look wakes us again
@@ -68,13 +70,13 @@ class Watchers:
                     return
                 if len(rows) == BATCH:
                     continue
-                seconds = min(self._heartbeat_seconds, max(close_at - clock(), 0.0))
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(wake.wait(), seconds)
-                if not wake.is_set() and clock() < close_at:
+                if not rows and clock() >= beat_at:
                     now = times.timestamp(datetime.now(UTC))
-                    heartbeat = WatchOrderResponse.Heartbeat(send_time=now)
-                    yield WatchOrderResponse(heartbeat=heartbeat)
+                    yield WatchOrderResponse(heartbeat=WatchOrderResponse.Heartbeat(send_time=now))
+                if rows or clock() >= beat_at:
+                    beat_at = clock() + self._heartbeat_seconds
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(wake.wait(), max(min(beat_at, close_at) - clock(), 0.0))
 
     async def _look(self, order_id: UUID, after: int) -> tuple[list[Row], bool]:
         """Up to a batch of new events, and whether nothing can follow them."""

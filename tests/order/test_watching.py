@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable
+from contextlib import aclosing
+from uuid import UUID
 
 import grpc
 from grpc import StatusCode
 
 from services.kit.ids import uuid7
+from services.order.watching import Watchers
 from shop.order.v1.order_pb2 import Order, WatchOrderRequest, WatchOrderResponse
 from tests.callers import NOBODY, User
 from tests.kit.waiting import AT_ONCE, until
@@ -85,6 +88,14 @@ class TestWatchOrder:
         assert len(beats) >= 4
         assert beats[0].heartbeat.send_time.seconds > 0
         assert messages[-1].end.cause == End.RECONNECT
+
+    async def test_who_has_seen_all_hears_at_once_that_the_stream_stands(self, shop: Shop) -> None:
+        _, order = await shop.placed()
+        watchers = Watchers(shop.parts.orders.database, heartbeat_seconds=600)
+        async with aclosing(watchers.watch(UUID(order.id), 2)) as stream, asyncio.timeout(60):
+            assert (await anext(stream)).HasField("heartbeat")
+        async with aclosing(watchers.watch(UUID(order.id), 1)) as stream, asyncio.timeout(60):
+            assert (await anext(stream)).HasField("event")
 
     async def test_every_watcher_sees_every_event_in_its_order(self, shop: Shop) -> None:
         customer, order = await shop.placed()

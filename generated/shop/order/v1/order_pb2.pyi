@@ -819,7 +819,9 @@ class WatchOrderResponse(_message.Message):
 
     @_typing.final
     class Heartbeat(_message.Message):
-        """Nothing happened for a while; the stream is alive."""
+        """Nothing happened for a while, or since what the caller has seen; the stream
+        is alive.
+        """
 
         DESCRIPTOR: _descriptor.Descriptor
 
