@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -177,3 +179,18 @@ def cheap() -> Any:
     made = Passwords(iterations=1, memory_kib=64)
     yield made
     made.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities in Linux only")
+async def test_who_hashes_stands_back() -> None:
+    hashing = Passwords(iterations=1, memory_kib=64)
+    await hashing.hash(PASSWORD)
+    threads = [each.native_id for each in threading.enumerate() if each.name.startswith("argon2")]
+    assert threads
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    for thread in threads:
+        assert thread is not None
+        assert os.getpriority(os.PRIO_PROCESS, thread) == min(19, own + passwords.NICE)
+        assert os.sched_getscheduler(thread) == os.SCHED_BATCH
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == own
+    hashing.close()
