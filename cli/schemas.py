@@ -12,7 +12,7 @@ from pathlib import Path
 import asyncpg
 
 import migrations
-from cli.database import Databases, connect
+from cli.database import Databases, Place, connect
 from cli.programs import StartError
 
 FOLDER = Path(migrations.__file__).parent
@@ -29,10 +29,26 @@ async def is_current(databases: Databases, services: Iterable[str]) -> bool:
 
     Where it is not so, `migrate.migrate` does what is missing, or says why it cannot.
     """
+    for place in databases.places(services):
+        if place.roles and not await _has_begun(place):
+            return False
     found = await asyncio.gather(
         *(_is_current(databases.services[service], service) for service in services)
     )
     return all(found)
+
+
+async def _has_begun(place: Place) -> bool:
+    """Whether the owner finds the schemas; before that Postgres would complain of unknown roles."""
+    try:
+        connection = await connect(place.url, application_name="shop up")
+    except StartError:
+        return False
+    try:
+        statement = "SELECT count(*) FROM pg_namespace WHERE nspname = ANY($1::text[])"
+        return bool(await connection.fetchval(statement, place.services) == len(place.services))
+    finally:
+        await connection.close()
 
 
 async def _is_current(url: str, service: str) -> bool:

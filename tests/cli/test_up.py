@@ -218,6 +218,12 @@ class TestReady:
         for process in all_processes(shop):
             assert "DATABASE_URL" not in " ".join(process.environ())
 
+    def test_nothing_that_was_to_be_expected_looks_like_a_failure(self, shop: Running) -> None:
+        said = shop.data.with_name("log").read_text()
+        assert "users 0001" in said  # it is the first start
+        assert "FATAL" not in said
+        assert "ERROR" not in said
+
     def test_a_second_one_on_the_same_folder_is_refused(self, shop: Running) -> None:
         ready_file = shop.data.with_name("ready.json")
         options = ("--data", str(shop.data), "--ready-file", str(ready_file))
