@@ -422,12 +422,13 @@ class TestRunOnce:
         waiting = await till.pay(till.sell(), "threeDSecureRequired")
         for payment in (*lost, waiting):
             await hide(till, payment)
-        # On a busy machine the service may have been quicker.
+        # On a busy machine the service may have been quicker, before this or after.
         left = await till.connection.fetchval(
             "SELECT count(*) FROM payment.payments WHERE status = 8"
         )
         report = await reconcile(settings)
-        assert (report.looked_at, report.settled, report.walked) == (left + 1, left, 4)
+        assert report.settled <= left
+        assert report.settled < report.looked_at <= report.walked == 4
         assert report.is_clear
         assert report.open == {"REQUIRES_ACTION": 1}
         for payment in lost:
