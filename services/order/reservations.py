@@ -70,7 +70,7 @@ class Reservations:
         self, requests: Sequence[stock_pb2.ReserveStockRequest]
     ) -> list[stock_pb2.Reservation | Exception]:
         if len(requests) == 1:
-            return [await self._stock.ReserveStock(requests[0])]
+            return [await self._reserve(requests[0])]
         try:
             answer = await self._stock.BatchReserveStock(
                 stock_pb2.BatchReserveStockRequest(requests=requests)

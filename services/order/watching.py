@@ -70,10 +70,11 @@ class Watchers:
                     return
                 if len(rows) == BATCH:
                     continue
-                if not rows and clock() >= beat_at:
-                    now = times.timestamp(datetime.now(UTC))
-                    yield WatchOrderResponse(heartbeat=WatchOrderResponse.Heartbeat(send_time=now))
                 if rows or clock() >= beat_at:
+                    if not rows:
+                        now = times.timestamp(datetime.now(UTC))
+                        heartbeat = WatchOrderResponse.Heartbeat(send_time=now)
+                        yield WatchOrderResponse(heartbeat=heartbeat)
                     beat_at = clock() + self._heartbeat_seconds
                 with suppress(TimeoutError):
                     await asyncio.wait_for(wake.wait(), max(min(beat_at, close_at) - clock(), 0.0))
