@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import math
+from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -96,7 +97,18 @@ class Call:
         return self.deadline - asyncio.get_running_loop().time()
 
 
+_metadata: ContextVar[dict[str, str]] = ContextVar("metadata")
 _current: ContextVar[Call] = ContextVar("call")
+
+
+def came(metadata: Iterable[tuple[str, str]]) -> None:
+    """Note what a call has brought, before anything is around its handler."""
+    _metadata.set(dict(metadata))
+
+
+def metadata() -> dict[str, str]:
+    """What the call has brought: its headers, without those of HTTP/2."""
+    return _metadata.get()
 
 
 def current() -> Call:

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 from google.protobuf.message import Message
 
@@ -42,6 +42,14 @@ _TAGS = re.compile(r'(?:W/)?"([^"]*)"')
 _ONE_TAG = re.compile(r'\*|(?:W/)?"[^"]*"|[^",*\s]+')
 
 
+class Answering(Protocol):
+    """Gives an answer, to a call with the metadata `asked`, that is the same `for_all` or not."""
+
+    async def __call__(
+        self, answer: Message | bytes, context: Any, asked: Mapping[str, str], *, for_all: bool
+    ) -> bytes: ...
+
+
 def conditional(method: Method, handler: Handler) -> Handler:
     """Let clients say which version of a resource a call is about."""
     if not method.reads:
@@ -53,29 +61,32 @@ def _read(method: Method, handler: Handler) -> Handler:
     say = answering(method)
 
     async def read(request: Any, context: Any) -> Any:
-        return await say(await handler(request, context), context)
+        answer = await handler(request, context)
+        current = call.current()
+        if CAME_AS_REST not in current.metadata:
+            return answer
+        return await say(answer, context, current.metadata, for_all=not current.authorization)
 
     return read
 
 
-def answering(method: Method) -> Callable[[Any, Any], Awaitable[Any]]:
-    """How an answer of a cacheable method is given: a message or one serialized, and the context.
+def answering(method: Method) -> Answering:
+    """How an answer of a cacheable method, a message or one serialized, is given to REST clients.
 
-    REST clients are told its name; those who have it are answered an empty message as 304. That is
-    known when it has been read: what is saved is making JSON of it, and sending it.
+    They are told its name; those who have it are answered an empty message as 304. That is known
+    when it has been read: what is saved is making JSON of it, and sending it.
     """
     tag_of = _tags(method)
 
-    async def say(answer: Message | bytes, context: Any) -> Message | bytes:
-        current = call.current()
-        if CAME_AS_REST not in current.metadata:
-            return answer
+    async def say(
+        answer: Message | bytes, context: Any, asked: Mapping[str, str], *, for_all: bool
+    ) -> bytes:
         raw = _serialized(answer)
         tag = tag_of(raw)
         metadata = [("etag", f'W/"{tag}"'), ("vary", VARY)]
-        if not current.authorization:  # staff sees more; what depends on a token is for no cache
+        if for_all:  # staff sees more; what depends on a token is for no cache
             metadata.append(("cache-control", PUBLIC))
-        known = current.metadata.get("if-none-match")
+        known = asked.get("if-none-match")
         unchanged = known is not None and (known == "*" or tag in _TAGS.findall(known))
         if unchanged:
             metadata.append((HTTP_CODE, "304"))

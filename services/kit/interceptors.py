@@ -1,6 +1,6 @@
 """What happens around every method, from the outside in.
 
-observe, recall, answer, limit, authenticate, validate, conditional, idempotent, retry; and around
+recall, observe, answer, limit, authenticate, validate, conditional, idempotent, retry; and around
 them all, where traces are taken, what takes them.
 
 Each layer is a function from a method and its handler to a handler. They are put around a handler
@@ -68,8 +68,8 @@ def stack(
     """The layers of every service, outermost first; `secrets` key idempotency fingerprints."""
     return [
         *tracing.current().layers,
-        observe,
         recall,
+        observe,
         answer,
         limit(concurrent_rpcs),
         authenticate(auth),
@@ -80,16 +80,51 @@ def stack(
     ]
 
 
+def recall(method: Method, handler: Handler) -> Handler:
+    """Give callers without a token what the service remembers, before anything else is looked at.
+
+    Somebody has asked the same before, and got this answer through all layers. There is nothing to
+    permit, to wait for, to end or to pass on, so they are left out: they would cost as much as
+    gRPC's own Python. It is counted, timed and logged like any other call.
+    """
+    known = method.recall
+    if known is None:
+        return handler
+    if method.access != access_pb2.ACCESS_PUBLIC or not method.cacheable:
+        raise RuntimeError(f"{method.path} is not the same for everybody")
+    say = answering(method)
+    calls = metrics.calls_of(method.path)
+
+    async def recalled(request: Any, context: Any) -> Any:
+        began = time.perf_counter()
+        metadata = call.metadata()
+        remembered = None if "authorization" in metadata else known(request)
+        if remembered is None:
+            return await handler(request, context)
+        code = "CANCELLED"  # unless it comes to an end
+        try:
+            if CAME_AS_REST in metadata:
+                remembered = await say(remembered, context, metadata, for_all=True)
+            code = "OK"
+            return remembered
+        finally:
+            took = time.perf_counter() - began
+            calls.ended(code, took)
+            if logs.shows(logging.DEBUG):
+                current = call.Call(method.path, request_id(metadata.get("x-request-id")))
+                call.begin(current)
+                _log(method, current, code, took)
+
+    return recalled
+
+
 def observe(method: Method, handler: Handler) -> Handler:
     """Begin the call; count it, time it, log it: errors always, slow calls and changes at info."""
-    seconds = metrics.RPC_SECONDS.labels(method.path)
-    totals = {
-        name: metrics.RPC_TOTAL.labels(method.path, name) for name in grpc.StatusCode.__members__
-    }
+    calls = metrics.calls_of(method.path)
 
     async def observed(request: Any, context: Any) -> Any:
         began = time.perf_counter()
-        metadata = dict(context.invocation_metadata() or ())
+        metadata = call.metadata()
         left = context.time_remaining()
         deadline = asyncio.get_running_loop().time() + (DEFAULT_SECONDS if left is None else left)
         current = call.Call(
@@ -107,8 +142,7 @@ def observe(method: Method, handler: Handler) -> Handler:
             return result
         finally:
             took = time.perf_counter() - began
-            seconds.observe(took)
-            totals[code].inc()
+            calls.ended(code, took)
             _log(method, current, code, took)
 
     return observed
@@ -125,29 +159,6 @@ def _log(method: Method, current: call.Call, code: str, took: float) -> None:
             log.debug("call", code=code, ms=ms)
     else:
         log.info("call", code=code, ms=ms)
-
-
-def recall(method: Method, handler: Handler) -> Handler:
-    """Give callers without a token what the service remembers, before anything else is looked at.
-
-    Somebody has asked the same before, and got this answer through all layers. There is nothing to
-    permit, to wait for or to end, so they are left out: they would cost as much as gRPC itself.
-    """
-    known = method.recall
-    if known is None:
-        return handler
-    if method.access != access_pb2.ACCESS_PUBLIC or not method.cacheable:
-        raise RuntimeError(f"{method.path} is not the same for everybody")
-    say = answering(method)
-
-    async def recalled(request: Any, context: Any) -> Any:
-        if "authorization" not in call.current().metadata:
-            remembered = known(request)
-            if remembered is not None:
-                return await say(remembered, context)
-        return await handler(request, context)
-
-    return recalled
 
 
 def answer(method: Method, handler: Handler) -> Handler:

@@ -14,7 +14,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_reflection.v1alpha import reflection
 
-from services.kit import failures, interceptors, logs, tasks
+from services.kit import call, failures, interceptors, logs, tasks
 from services.kit.auth import Authenticator
 from services.kit.interceptors import Layer, Method
 from services.kit.methods import Recall, written
@@ -61,6 +61,24 @@ class _Registry:
         self.services[service] = handlers
 
 
+class _Handlers(grpc.GenericRpcHandler):
+    """Finds the handler of a call by its path."""
+
+    def __init__(self) -> None:
+        self.by_path: dict[str, Any] = {}
+
+    def service(self, details: Any) -> Any:
+        """The handler, or None.
+
+        gRPC makes Python of the metadata for this, and would make it again for each layer that asks
+        the context: a microsecond for each header.
+        """
+        handler = self.by_path.get(details.method)
+        if handler is not None:
+            call.came(details.invocation_metadata)
+        return handler
+
+
 class Server:
     """One process of one service."""
 
@@ -87,7 +105,10 @@ class Server:
         self._telling_seconds = telling_seconds
         # Above what the layer `limit` refuses politely, so that health checks still get through.
         most = 2 * concurrent_rpcs + 64
-        self._server = grpc.aio.server(maximum_concurrent_rpcs=most, options=OPTIONS)
+        self._handlers = _Handlers()
+        self._server = grpc.aio.server(
+            handlers=[self._handlers], maximum_concurrent_rpcs=most, options=OPTIONS
+        )
         self._names: list[str] = []
         self._last_call = 0.0
         self._work: list[tuple[str, Callable[[], Awaitable[None]]]] = []
@@ -134,14 +155,9 @@ class Server:
         register(servicer, registry)
         for service, handlers in registry.services.items():
             descriptor = descriptor_pool.Default().FindServiceByName(service)
-            wrapped = {
-                name: self._wrap(
-                    Method.of(descriptor.methods_by_name[name], recalls.get(name)), handler
-                )
-                for name, handler in handlers.items()
-            }
-            generic = grpc.method_handlers_generic_handler(service, wrapped)
-            self._server.add_generic_rpc_handlers((generic,))
+            for name, handler in handlers.items():
+                method = Method.of(descriptor.methods_by_name[name], recalls.get(name))
+                self._handlers.by_path[method.path] = self._wrap(method, handler)
             self._names.append(service)
 
     def _wrap(self, method: Method, handler: Any) -> Any:

@@ -26,6 +26,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from structlog.typing import EventDict, WrappedLogger
 
 from services.kit import call, errors, failures
+from services.kit.ids import request_id
 from services.kit.interceptors import SERVER_FAULTS
 from services.kit.methods import Handler, Method
 from services.kit.tracing import Tracing
@@ -71,7 +72,7 @@ class Traces(Tracing):
         name, told = _rpc(method.path)
 
         async def traced(request: Any, grpc_context: Any) -> Any:
-            metadata = dict(grpc_context.invocation_metadata() or ())
+            metadata = call.metadata()
             parent = _read(metadata.get(HEADER, ""))
             with self._span(name, SpanKind.SERVER, told, parent) as span:
                 code = grpc.StatusCode.CANCELLED  # unless it comes to an end
@@ -85,7 +86,10 @@ class Traces(Tracing):
                     return answer
                 finally:
                     current = call.current_or_none()
-                    if current is not None:
+                    if current is None:  # what is remembered is answered without one
+                        id = request_id(metadata.get("x-request-id"))
+                        span.set_attribute("shop.request_id", id)
+                    else:
                         span.set_attribute("shop.request_id", current.request_id)
                         if current.refusal is not None:
                             code = current.refusal.code

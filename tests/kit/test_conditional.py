@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,8 +10,9 @@ import pytest
 from google.protobuf.message import DecodeError
 from grpc import StatusCode
 from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
-from services.kit import errors
+from services.kit import errors, logs
 from services.kit.etags import check_etag
 from services.kit.methods import serialized
 from tests import callers
@@ -201,6 +203,16 @@ class TestRecall:
         before = calls()
         await served.stub.GetCachedThing(Thing(id="1"))
         assert calls() == before + 1
+
+    @pytest.mark.parametrize("level", ["debug", "info"])
+    async def test_it_is_logged_like_any_other(
+        self, served: Served, level: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(logs, "_least", logging.getLevelNamesMapping()[level.upper()])
+        with capture_logs() as lines:
+            await served.stub.GetCachedThing(Thing(id="1"))
+        said = [line["code"] for line in lines if line["event"] == "call"]
+        assert said == ["OK"] * (level == "debug")
 
     async def test_rest_clients_are_told_what_they_always_are(self, served: Served) -> None:
         remembered, told = await read(served, *REST)

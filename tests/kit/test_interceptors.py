@@ -46,8 +46,8 @@ class TestStack:
             for layer in interceptors.stack(authenticator(), secrets=[b"secret"])
         ]
         assert names == [
-            "observe",
             "recall",
+            "observe",
             "answer",
             "limit",
             "authenticate",
@@ -94,8 +94,7 @@ async def echo(request: Any, context: Any) -> Any:
 class TestObserve:
     async def test_calls_are_counted_by_their_code(self, served: Served) -> None:
         def counted(code: str) -> float:
-            counter = metrics.RPC_TOTAL.labels(f"/{SERVICE}/GetThing", code)
-            return next(iter(counter.collect())).samples[0].value
+            return metrics.calls_of(f"/{SERVICE}/GetThing").by_code[code]
 
         before = counted("OK"), counted("UNAUTHENTICATED")
         await served.stub.GetThing(Thing())

@@ -86,7 +86,7 @@ class TestOff:
         )
         assert said.stdout == "[]\n"
         layers = interceptors.stack(authenticator(), secrets=[callers.SECRET.encode()])
-        assert layers[0] is interceptors.observe
+        assert layers[0] is interceptors.recall
         off = tracing.Tracing()
         assert off.asking("/a.B/C", told) is told
         assert off.on_query is None
@@ -122,6 +122,15 @@ class TestCalls:
         assert parent(answered) == id_of(asking)
         assert told(answered)["shop.request_id"] == told(answering)["shop.request_id"] == "r-9"
         assert told(answered)["rpc.grpc.status_code"] == 0
+
+    async def test_what_is_remembered_has_a_span_like_any_other(self, taken: Taken) -> None:
+        remembered: bytes = Thing(text="remembered").SerializeToString()
+        async with serving(GetCachedThing=lambda raw: remembered) as served:
+            await served.stub.GetCachedThing(Thing(), metadata=SAMPLED)
+        (span,) = taken.spans()
+        assert parent(span) == PARENT
+        assert told(span)["shop.request_id"] == "r-9"
+        assert told(span)["rpc.grpc.status_code"] == 0
 
     async def test_what_is_not_sampled_costs_no_span_and_stays_so(self, taken: Taken) -> None:
         seen: list[str] = []
