@@ -1,6 +1,6 @@
 # One image for all that is Python: the five services, the `shop` command and the Stripe sandbox. The command picks:
 #
-#   docker run shop python -m services.users
+#   docker run shop python -OO -m services.users
 #   docker run shop shop migrate
 #
 # It runs as user 10001 on a read-only root file system. What it installs from PyPI is pinned by hash; pin the base by
@@ -31,7 +31,7 @@ COPY README.md DECISIONS.md ./
 RUN VIRTUAL_ENV=.venv .venv/bin/uv pip install --no-cache --no-deps --no-build-isolation --editable . \
     && .venv/bin/python -m cli.web public \
     && .venv/bin/pip uninstall --yes uv setuptools pip \
-    && .venv/bin/python -m compileall -q -j 0 .venv/lib services cli sandbox generated migrations
+    && .venv/bin/python -m compileall -q -j 0 -o 0 -o 2 .venv/lib services cli sandbox generated migrations
 
 FROM ${BASE}
 # A folder of secrets for each container that has any: a volume that is mounted there belongs to the user, too.

@@ -16,7 +16,7 @@ from asyncio.subprocess import DEVNULL, Process
 from collections import deque
 
 from cli.output import Output
-from cli.programs import Program, StartError, popen_arguments
+from cli.programs import LEAN_PYTHON, Program, StartError, popen_arguments
 
 NAME = "forks"
 LARGEST_MESSAGE = 1 << 12
@@ -92,7 +92,7 @@ class Server:
         ours.setblocking(False)
         program = Program(
             name=NAME,
-            command=[sys.executable, "-P", "-m", "cli.fork_server", str(theirs.fileno())],
+            command=[*LEAN_PYTHON, "-m", "cli.fork_server", str(theirs.fileno())],
             ready=_nobody_asks,
             environment={
                 name: value for name, value in os.environ.items() if not name.startswith(TELLING)

@@ -15,6 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+# For what serves: without docstrings, 4 MB of each process, and asserts; and not from a folder
+# called `services` that the user happens to stand in.
+LEAN_PYTHON = (sys.executable, "-OO", "-P")
+
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from cli.data_folder import DataFolder, write_secret
 from cli.edge_options import LENIENT, EdgeOptions
 from cli.edge_traces import collector
 from cli.probes import http_status, is_serving
-from cli.programs import Program, StartError
+from cli.programs import LEAN_PYTHON, Program, StartError
 from cli.topology import ALL_SERVICES, Topology, service_of
 
 # Any of these means that payments go to Stripe.
@@ -39,8 +38,7 @@ def service_program(
 
     return Program(
         name=name,
-        # -P: a folder called `services` where the user happens to be is not this one.
-        command=[sys.executable, "-P", "-m", f"services.{service_of(name)}"],
+        command=[*LEAN_PYTHON, "-m", f"services.{service_of(name)}"],
         module=f"services.{service_of(name)}",
         environment=service_environment(name, topology, folder, database, environment),
         ready=ready,
@@ -143,7 +141,7 @@ def stripe_program(
 
     return Program(
         name="stripe",
-        command=[sys.executable, "-P", "-m", "sandbox.stripe"],
+        command=[*LEAN_PYTHON, "-m", "sandbox.stripe"],
         module="sandbox.stripe",
         environment={
             **{name: value for name, value in environment.items() if not name.startswith("SHOP_")},

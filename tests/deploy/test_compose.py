@@ -174,7 +174,7 @@ class TestServices:
         assert told["SHOP_LISTEN"] == f"0.0.0.0:{address.port}"
         assert told[f"SHOP_{service.upper()}_ADDRESS"] == str(address)
         assert CONTAINERS[service]["healthcheck"]["test"][-1] == f"127.0.0.1:{address.port}"
-        assert CONTAINERS[service]["command"] == ["python", "-m", f"services.{service}"]
+        assert CONTAINERS[service]["command"] == ["python", "-OO", "-m", f"services.{service}"]
 
     def test_get_longer_to_end_than_they_take(self, service: str) -> None:
         drain = import_module(f"services.{service}.__main__").Settings.described()["drain_seconds"]

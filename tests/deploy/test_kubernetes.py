@@ -204,7 +204,7 @@ class TestServices:
         assert {"name": "SHOP_LISTEN", "value": f"0.0.0.0:{address.port}"} in container["env"]
         for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
             assert container[probe]["grpc"]["port"] == address.port
-        assert container["command"] == ["python", "-m", f"services.{service}"]
+        assert container["command"] == ["python", "-OO", "-m", f"services.{service}"]
 
     def test_are_not_restarted_for_what_their_database_does(self, service: str) -> None:
         (container,) = self._pod(service)["containers"]
