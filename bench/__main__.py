@@ -41,7 +41,7 @@ def compare(
         bool, typer.Option("--quick", help="Whether it works: its figures mean nothing.")
     ] = False,
 ) -> None:
-    """The shop beside a bare echo, its own SQL, and a FastAPI and a DRF shop. Five minutes."""
+    """The shop beside a bare echo, its own SQL, and a FastAPI and a DRF shop. Nine minutes."""
     if context.invoked_subcommand is not None:
         return
     from bench import chart, compare, report

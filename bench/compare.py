@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -17,6 +18,7 @@ from bench import (
     effects,
     goals,
     plain_sql,
+    processes,
     reads_sql,
     rounds,
     shop as shops,
@@ -44,6 +46,8 @@ class Outcome:
     commit: str
     load_average: float
     """Of the minute before: the machine's other work, when nothing had been measured yet."""
+    stolen: float
+    """The share of the cores' time that the machine's host kept for others, meanwhile."""
     figures: Mapping[str, Figures]
     costs: Mapping[str, Cost]
     start_seconds: float
@@ -85,6 +89,7 @@ async def run(
 ) -> Outcome:
     """Start everything, measure, check."""
     load_average = os.getloadavg()[0]
+    began, stolen = time.monotonic(), processes.stolen_seconds()
     async with AsyncExitStack() as stack:
         with console.status("starting the shop, loading it, starting it again"):
             shop = await stack.enter_async_context(
@@ -108,6 +113,7 @@ async def run(
         products,
         _commit(),
         load_average,
+        (processes.stolen_seconds() - stolen) / (time.monotonic() - began) / (os.cpu_count() or 1),
         figures,
         costs,
         shop.second_start_seconds,

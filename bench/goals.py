@@ -50,9 +50,9 @@ def rows(
         return Row(name, goal, f"{found:.2f}", None if least is None else found >= least)
 
     steady = {
-        subject: one.half.p99 / one.half.p50
+        subject: one.spread_at_half
         for subject, one in figures.items()
-        if one.half is not None and subject in names.THROUGH_THE_EDGE
+        if one.spread_at_half is not None and subject in names.THROUGH_THE_EDGE
     }
     worst = max(steady, key=lambda subject: steady[subject])
     drf_order = f"CreateOrder of {LINES}, DRF"
@@ -79,7 +79,8 @@ def rows(
         Row(
             "p99 at 50 % of saturation / p50",
             "≤ 4",
-            f"{steady[worst]:.1f} ({worst}, the worst of {len(steady)})",
+            f"{steady[worst]:.1f} ({worst}, the worst of {len(steady)};"
+            f" the echo alone {figures[ECHO].spread_at_half:.1f})",
             steady[worst] <= 4,
         ),
         *_grown(growth),

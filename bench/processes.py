@@ -47,6 +47,11 @@ def cpu_seconds(processes: Sequence[Process]) -> float:
     return total / _TICKS
 
 
+def stolen_seconds() -> float:
+    """What the host of a virtual machine has kept from all cores, while they had work (proc(5))."""
+    return int(Path("/proc/stat").read_text().split()[8]) / _TICKS
+
+
 def memory_bytes(processes: Sequence[Process]) -> tuple[int, int]:
     """Their resident memory (RSS), and that with what is shared divided among its users (PSS)."""
     rss = pss = 0

@@ -145,7 +145,8 @@ def _conditions(outcome: Outcome) -> str:
         else ""
     )
     return (
-        f"Commit {outcome.commit}; load average before: {outcome.load_average:.1f}. {busy}"
+        f"Commit {outcome.commit}; load average before: {outcome.load_average:.1f}; meanwhile the"
+        f" machine's host kept {outcome.stolen:.0%} of the cores' time for others. {busy}"
         "The shop is five services of one process each, Envoy and Postgres; "
         f"{FASTAPI}: `python {COMMANDS[FASTAPI]}`; {DRF}: `python {COMMANDS[DRF]}`."
     )

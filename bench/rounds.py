@@ -25,14 +25,16 @@ class Plan:
     """How often and how long, in seconds."""
 
     rounds: int = 5
+    # Does not count: what is kept for half a minute was forgotten while the others had their turns.
+    warm: float = 1.0
     busy: float = 1.5
-    # One connection, and half of what saturates: their times are from one long run each.
+    half: float = 1.5
+    # With one connection, in one long run.
     alone: float = 2.0
-    half: float = 3.0
 
 
 # Whether all of it works; its figures mean nothing.
-QUICK = Plan(1, 0.3, 0.3, 0.3)
+QUICK = Plan(1, 0.3, 0.3, 0.3, 0.3)
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,9 @@ class Figures:
     busy: Times
     alone: Times
     half: Times | None
+    """Of all rounds, each at half of what was reached just before."""
+    spread_at_half: float | None
+    """p99 as a multiple of p50: the median of the rounds."""
 
     @property
     def rate(self) -> float:
@@ -71,20 +76,32 @@ class Figures:
 
 
 async def measure(subjects: Sequence[Subject], console: Console, plan: Plan) -> dict[str, Figures]:
-    """Everything about each of them, after a warming up that does not count."""
+    """Everything about each of them, after a round that does not count."""
     for one in subjects:
         await one.measure(plan.busy, AT_ONCE)
     busy: dict[str, list[Measured]] = {one.name: [] for one in subjects}
-    for _ in track(range(plan.rounds), "at saturation", console=console, transient=True):
+    half: dict[str, list[Measured]] = {one.name: [] for one in subjects}
+    for _ in track(
+        range(plan.rounds), "at saturation, and at half", console=console, transient=True
+    ):
         for one in subjects:
-            busy[one.name].append(await one.measure(plan.busy, AT_ONCE))
-    figures = {}
-    for one in track(subjects, "alone, and at half", console=console, transient=True):
-        rates = [measured.rate for measured in busy[one.name]]
-        alone = await one.measure(plan.alone, 1)
-        half = None
-        if one.paced:
-            rate = statistics.median(rates) / 2
-            half = Times.of([await one.measure(plan.half, LANES, rate)])
-        figures[one.name] = Figures(rates, Times.of(busy[one.name]), Times.of([alone]), half)
-    return figures
+            await one.measure(plan.warm, AT_ONCE)
+            reached = await one.measure(plan.busy, AT_ONCE)
+            busy[one.name].append(reached)
+            if one.paced:
+                half[one.name].append(await one.measure(plan.half, LANES, reached.rate / 2))
+    return {
+        one.name: Figures(
+            [measured.rate for measured in busy[one.name]],
+            Times.of(busy[one.name]),
+            Times.of([await one.measure(plan.alone, 1)]),
+            Times.of(half[one.name]) if one.paced else None,
+            _spread(half[one.name]) if one.paced else None,
+        )
+        for one in track(subjects, "alone", console=console, transient=True)
+    }
+
+
+def _spread(rounds: Sequence[Measured]) -> float:
+    times = [Times.of([measured]) for measured in rounds]
+    return statistics.median(one.p99 / one.p50 for one in times)

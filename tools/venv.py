@@ -26,6 +26,13 @@ INPUTS = ["requirements-uv.txt", *REQUIREMENTS, "pyproject.toml", "tools/venv.py
 PIP_INSTALL = [str(VENV / "bin" / "python"), "-m", "pip", "install", "-qq"]
 EDITABLE = ["--no-deps", "--no-build-isolation", "--editable", "."]
 CODE = ["services", "cli", "sandbox", "generated", "migrations"]
+# What runs without docstrings (`cli.programs.LEAN_PYTHON`): importing it compiles just that for it.
+SERVICES = ("users", "catalog", "cart", "order", "payment")
+SERVING = (
+    "cli.fork_server",
+    "sandbox.stripe.__main__",
+    *(f"services.{name}.__main__" for name in SERVICES),
+)
 
 # What a user may have told pip, in uv's words. uv does not read pip's variables.
 UV_NAMES = {
@@ -94,6 +101,7 @@ def make() -> None:
     code = [name for name in CODE if (ROOT / name).is_dir()]
     site = next((VENV / "lib").glob("python*/site-packages"))
     run(VENV / "bin" / "python", "-m", "compileall", "-q", "-j", "0", site, *code)
+    run(VENV / "bin" / "python", "-OO", "-c", f"import {', '.join(SERVING)}")
     STAMP.write_text(wanted_stamp())
 
 
