@@ -62,6 +62,28 @@ _REQUEST_HEADERS = (
     "x-grpc-web",
     "x-user-agent",
 )
+# What clients send, or Envoy adds, and no service reads; beside all that begin with `sec-`.
+_UNREAD = (
+    "accept",
+    "accept-encoding",
+    "accept-language",
+    "cache-control",
+    "cookie",
+    "dnt",
+    "origin",
+    "pragma",
+    "priority",
+    "referer",
+    "upgrade-insecure-requests",
+    "user-agent",
+    "x-envoy-external-address",
+    "x-envoy-internal",
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-grpc-web",
+    "x-requested-with",
+    "x-user-agent",
+)
 _ANSWER_HEADERS = (
     "etag",
     "grpc-message",
@@ -179,6 +201,7 @@ def render(edge: Edge) -> str:
         pages=web.pages(),
         discovery=_discovery,
         request_headers=_REQUEST_HEADERS,
+        unread=_UNREAD,
         answer_headers=_ANSWER_HEADERS,
         security_headers=_SECURITY_HEADERS | (_OVER_TLS if edge.options.tls else {}),
         compressible=_COMPRESSIBLE,
