@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,6 +11,7 @@ import sqlalchemy as sa
 
 from cli import database
 from services.catalog import stock_store
+from services.kit import sessions
 from services.kit.statements import Fields
 from shop.catalog.v1.catalog_pb2 import Product
 
@@ -32,14 +32,7 @@ async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
         idle_in_transaction_session_timeout="0",
     )
     try:
-        # In binary, which is what COPY takes: a version, and the text.
-        await connection.set_type_codec(
-            "jsonb",
-            schema="pg_catalog",
-            encoder=lambda value: b"\x01" + json.dumps(value).encode(),
-            decoder=lambda encoded: json.loads(encoded[1:]),
-            format="binary",
-        )
+        await sessions.prepare(connection)  # JSON in binary, which is what COPY takes
         yield connection
     finally:
         await connection.close()

@@ -31,7 +31,7 @@ _NETWORKS = (
     (re.compile(r"50|5[6-8]|6[0-9]"), {16, 17, 18, 19}),  # Maestro
 )
 _LENGTHS = frozenset().union(*(lengths for _, lengths in _NETWORKS))
-_LONGEST = max(_LENGTHS)
+_SHORTEST, _LONGEST = min(_LENGTHS), max(_LENGTHS)
 
 # Digits in groups, as people write them.
 _GROUPS = re.compile(r"\d+(?:[ \t.\-_/\u2010-\u2015]{1,3}\d+)*")
@@ -46,7 +46,8 @@ _ID = re.compile(
 
 def holds_card_number(text: str) -> bool:
     """Whether `text` holds what looks like the number of a card."""
-    if sum(character.isdigit() for character in text) < min(_LENGTHS):
+    # Most texts are short, or ids, or have few digits.
+    if len(text) < _SHORTEST or _ID.fullmatch(text) or sum(map(str.isdigit, text)) < _SHORTEST:
         return False
     plain = _ID.sub(" # ", unicodedata.normalize("NFKC", text))
     return any(

@@ -6,10 +6,10 @@ statement that was prepared before, and takes no settings: the role has them (`s
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import asyncpg
+import msgspec
 
 CONNECT_SECONDS = 3.0
 SESSION = {
@@ -57,8 +57,13 @@ def pooled(name: str) -> dict[str, Any]:
 
 
 async def prepare(connection: Any) -> None:
-    """What every connection is told once."""
-    for kind in ("json", "jsonb"):
+    """What every connection is told once: JSON is read and written as it goes over the wire."""
+    encode, decode = msgspec.json.encode, msgspec.json.decode
+    # A version stands before jsonb.
+    for kind, encoder, decoder in (
+        ("json", encode, decode),
+        ("jsonb", lambda value: b"\x01" + encode(value), lambda raw: decode(raw[1:])),
+    ):
         await connection.set_type_codec(
-            kind, schema="pg_catalog", encoder=json.dumps, decoder=json.loads
+            kind, schema="pg_catalog", encoder=encoder, decoder=decoder, format="binary"
         )
