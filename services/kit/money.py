@@ -10,6 +10,10 @@ from services.kit.currencies import PLACES
 NANOS_PER_UNIT = 1_000_000_000
 # What one amount may be: sums over a long order stay far from the end of bigint.
 LARGEST_AMOUNT = 10**15
+# Of each currency: minor units in a unit, and nanos in a minor unit.
+_SCALES = {
+    currency: (10**places, NANOS_PER_UNIT // 10**places) for currency, places in PLACES.items()
+}
 
 
 def exponent(currency: str) -> int:
@@ -26,7 +30,7 @@ def to_minor(money: money_pb2.Money, field: str) -> int:
     Raises INVALID_ARGUMENT naming `field`: no currency in use, or more decimals than it has.
     """
     try:
-        places = exponent(money.currency_code)
+        minor_per_unit, nanos_per_minor = _SCALES[money.currency_code]
     except KeyError:
         raise errors.invalid_field(
             f"{field}.currency_code",
@@ -36,12 +40,12 @@ def to_minor(money: money_pb2.Money, field: str) -> int:
         raise errors.invalid_field(
             f"{field}.nanos", "must have the sign of units and stay below 1000000000"
         )
-    nanos_per_minor = NANOS_PER_UNIT // 10**places
     if money.nanos % nanos_per_minor:
+        places = exponent(money.currency_code)
         raise errors.invalid_field(
             f"{field}.nanos", f"{money.currency_code} has {places} decimal places"
         )
-    amount = money.units * 10**places + money.nanos // nanos_per_minor
+    amount = money.units * minor_per_unit + money.nanos // nanos_per_minor
     if abs(amount) > LARGEST_AMOUNT:
         raise errors.invalid_field(f"{field}.units", "is more than can be handled")
     return int(amount)
@@ -49,9 +53,9 @@ def to_minor(money: money_pb2.Money, field: str) -> int:
 
 def from_minor(amount: int, currency: str) -> money_pb2.Money:
     """`amount` minor units of `currency` as a message."""
-    scale = 10 ** exponent(currency)
-    units, rest = divmod(abs(amount), scale)
-    nanos = rest * (NANOS_PER_UNIT // scale)
+    minor_per_unit, nanos_per_minor = _SCALES[currency]
+    units, rest = divmod(abs(amount), minor_per_unit)
+    nanos = rest * nanos_per_minor
     if amount < 0:
         units, nanos = -units, -nanos
     return money_pb2.Money(currency_code=currency, units=units, nanos=nanos)
