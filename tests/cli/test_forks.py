@@ -41,6 +41,7 @@ about = {
     "environment": dict(os.environ),
     "arguments": sys.argv[1:],
     "main": __name__,
+    "documented": json.dumps.__doc__ is not None,
     "ids": [str(uuid7()), str(uuid.uuid4()), random.random()],
 }
 folder = Path(os.environ["FOLDER"])
@@ -123,6 +124,7 @@ def test_each_is_a_program_of_its_own(folder: Path, transcript: Transcript) -> N
             # Within one session the kernel shares the processor out among processes.
             assert own["session"] == os.getsid(0)
             assert (own["arguments"], own["main"]) == ([], "__main__")
+            assert not own["documented"]  # docstrings would be 4 MB of each
             assert " ".join(psutil.Process(pid).cmdline()).strip() == (
                 f"shop {name}: python -m some_worker"
             )
