@@ -51,7 +51,7 @@ async def costs(
     found = {}
     for one in subjects:
         # Everybody's connections are open, and idle ones' plans are made.
-        await one.measure(seconds / 4, AT_ONCE)
+        await one.measure(seconds / 2, AT_ONCE)
         await owner.execute("SELECT pg_stat_statements_reset()")
         before = _cpu(shop, peers)
         measured = await one.measure(seconds, AT_ONCE)
