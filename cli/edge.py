@@ -62,6 +62,16 @@ _REQUEST_HEADERS = (
     "x-grpc-web",
     "x-user-agent",
 )
+_ANSWER_HEADERS = (
+    "etag",
+    "grpc-message",
+    "grpc-status",
+    "grpc-status-details-bin",
+    "location",
+    "retry-after",
+    "www-authenticate",
+    "x-request-id",
+)
 # What clients send, or Envoy adds, and no service reads; beside all that begin with `sec-`.
 _UNREAD = (
     "accept",
@@ -83,16 +93,6 @@ _UNREAD = (
     "x-grpc-web",
     "x-requested-with",
     "x-user-agent",
-)
-_ANSWER_HEADERS = (
-    "etag",
-    "grpc-message",
-    "grpc-status",
-    "grpc-status-details-bin",
-    "location",
-    "retry-after",
-    "www-authenticate",
-    "x-request-id",
 )
 # An answer of the API is data: nothing to run, to frame, or to guess the type of.
 _SECURITY_HEADERS = {

@@ -27,7 +27,7 @@ PIP_INSTALL = [str(VENV / "bin" / "python"), "-m", "pip", "install", "-qq"]
 EDITABLE = ["--no-deps", "--no-build-isolation", "--editable", "."]
 CODE = ["services", "cli", "sandbox", "generated", "migrations"]
 # What runs without docstrings (`cli.programs.LEAN_PYTHON`): importing it compiles just that for it.
-SERVICES = ("users", "catalog", "cart", "order", "payment")
+SERVICES = sorted(main.parent.name for main in ROOT.glob("services/*/__main__.py"))
 SERVING = (
     "cli.fork_server",
     "sandbox.stripe.__main__",

@@ -85,16 +85,13 @@ class Traces(Tracing):
                 else:
                     return answer
                 finally:
-                    current = call.current_or_none()
-                    if current is None:  # what is remembered is answered without one
-                        id = request_id(metadata.get("x-request-id"))
-                        span.set_attribute("shop.request_id", id)
-                    else:
-                        span.set_attribute("shop.request_id", current.request_id)
-                        if current.refusal is not None:
-                            code = current.refusal.code
-                            reason = errors.name(current.refusal.reason)
-                            span.set_attribute("shop.reason", reason)
+                    current = call.current_or_none()  # what is remembered is answered without
+                    sent = metadata.get("x-request-id")
+                    id = request_id(sent) if current is None else current.request_id
+                    span.set_attribute("shop.request_id", id)
+                    if current is not None and current.refusal is not None:
+                        code = current.refusal.code
+                        span.set_attribute("shop.reason", errors.name(current.refusal.reason))
                     _finish(span, code, code in FAULTS)
 
         return traced

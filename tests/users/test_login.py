@@ -194,16 +194,16 @@ class TestThrottle:
             await person.sign_in()
 
     async def test_guessing_in_parallel_is_worth_ten_guesses_too(
-        self, people: People, served: Served
+        self, people: People, served: Served, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        # However long hashing takes here, there is room for all of them.
+        monkeypatch.setattr(passwords, "MOST_WAITING", 60)
+        monkeypatch.setattr(passwords, "LONGEST_WAIT", 60.0)
         person = await people.sign_up()
         errors = await asyncio.gather(*(served.fail_to_sign_in(person.email) for _ in range(60)))
         reasons = [refusal_of(error).reason for error in errors]
         assert reasons.count("INVALID_CREDENTIALS") == 10
-        refusals = {*reasons} - {"INVALID_CREDENTIALS"}
-        # Where hashing takes its time, there is no room for some of them.
-        assert "LOGIN_THROTTLED" in refusals
-        assert refusals <= {"LOGIN_THROTTLED", "OVERLOADED"}
+        assert reasons.count("LOGIN_THROTTLED") == 50
 
     async def test_a_right_guess_among_them_that_failures_outran_is_none(
         self, people: People
