@@ -36,6 +36,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE = ROOT / "envoy" / "envoy.yaml.j2"
 COMPOSE = ROOT / "envoy" / "envoy.yaml"
 DESCRIPTORS = ROOT / "generated" / "shop.binpb"
+TRANSCODED = ROOT / "generated" / "edge.binpb"
 
 # Besides --config-path. No hot restart: its shared memory would let only one Envoy run on a
 # machine. Draining closes connections as soon as they are idle instead of bit by bit. The log is
@@ -127,7 +128,7 @@ class Edge:
     services: Mapping[str, Sequence[Address]]
     issuer: str = "shop"
     audience: str = "shop"
-    descriptors: Path = DESCRIPTORS
+    descriptors: Path = TRANSCODED
     watch: Address | None = None
     replicas: int = 1
     web: Path | None = None
@@ -166,7 +167,7 @@ class Edge:
             services={name: (Address(name, ports[name]),) for name in SERVICES},
             watch=Address("0.0.0.0", DEFAULT_PORT + 10),  # noqa: S104
             replicas=10,
-            descriptors=DESCRIPTORS.relative_to(ROOT),
+            descriptors=TRANSCODED.relative_to(ROOT),
             web=Path("public"),
             options=options,
             traces=traces,

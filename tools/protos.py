@@ -6,6 +6,7 @@
   (`*.pyi`; stubs are typed for grpc.aio). Google's messages come from googleapis-common-protos.
 - `shop.binpb`: the descriptor set with everything imported, plus google.rpc's error details, which
   Envoy needs to print errors. Of all comments it keeps ours: documentation is made from them.
+- `edge.binpb`: the same as the edge's transcoder reads it, made by `cli.edge_contract`.
 - `openapi.yaml`: what the REST side of it is, made by `tools.openapi`.
 
 Before that it refreshes third_party/googleapis, the protos of Google that ours import, from the
@@ -32,8 +33,9 @@ from google.protobuf import descriptor_pb2
 ROOT = Path(__file__).resolve().parent.parent
 GENERATED = ROOT / "generated"
 DESCRIPTORS = "shop.binpb"
+EDGE = "edge.binpb"
 OPENAPI = "openapi.yaml"
-OWNED = ("shop", "buf", DESCRIPTORS, OPENAPI)
+OWNED = ("shop", "buf", DESCRIPTORS, EDGE, OPENAPI)
 OUR_PACKAGE = "shop/"
 # Whatever is not ours and not in googleapis-common-protos has to be generated too.
 ALSO_GENERATED = ("buf/validate/validate.proto",)
@@ -109,11 +111,12 @@ def generate(folder: Path) -> None:
         f"--mypy_grpc_out=quiet,only_async:{folder}",
         *services,
     )
-    # In a process of its own, which knows the options and reasons that were generated just now.
-    run(
-        *(sys.executable, "-m", "tools.openapi", folder / DESCRIPTORS, folder / OPENAPI),
-        PYTHONPATH=str(folder),
-    )
+    # In processes of their own, which know the options and reasons that were generated just now.
+    for module, made in (("cli.edge_contract", EDGE), ("tools.openapi", OPENAPI)):
+        run(
+            *(sys.executable, "-m", module, folder / DESCRIPTORS, folder / made),
+            PYTHONPATH=str(folder),
+        )
 
 
 def tool(name: str) -> str:

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from services.catalog import category_store, search, store
+from services.catalog import category_store, search, shelf, store
 from services.catalog.search_statistics import Statistics
 from services.catalog.shelf import Shelf
 from services.kit import call
@@ -32,12 +32,12 @@ class Seen(NamedTuple):
     view: View
 
 
-class Page(NamedTuple):
+class Listed(NamedTuple):
     """The products of a page in their order, as far as they are on the shelf, and the rows of the
     others.
     """
 
-    products: dict[UUID, bytes | None]
+    products: dict[UUID, shelf.Product | None]
     missing: Mapping[UUID, Row]
     next_page_token: str
 
@@ -80,30 +80,30 @@ class Browsing:
         self,
         request: catalog_pb2.ListProductsRequest,
         state: catalog_pb2.Product.State.ValueType,
-    ) -> tuple[list[bytes], str]:
-        """The products of a page as the public sees them, serialized, and the next page's token."""
+    ) -> shelf.Page:
+        """A page of products as the public sees them."""
 
-        async def ask(connection: Connection) -> Page:
+        async def ask(connection: Connection) -> Listed:
             listed, next_page_token = await search.page(
                 connection, request, state, self.statistics.known
             )
             known = {row["id"]: self.shelf.get(str(row["id"])) for row in listed}
             missing = [id for id, product in known.items() if product is None]
             rows = await store.products_by_id(connection, missing) if missing else {}
-            return Page(known, rows, next_page_token)
+            return Listed(known, rows, next_page_token)
 
-        page, view = await self.read(ask)
-        if view.lags and self.shelf.has_changed(page.products, view.mark):
-            page, view = await self._replica.read_primary(ask)
-        seen = {id: Seen(row, view) for id, row in page.missing.items()}
+        listed, view = await self.read(ask)
+        if view.lags and self.shelf.has_changed(listed.products, view.mark):
+            listed, view = await self._replica.read_primary(ask)
+        seen = {id: Seen(row, view) for id, row in listed.missing.items()}
         if view.lags:
-            seen = await self._without_outdated(store.products_by_id, list(page.missing), seen)
+            seen = await self._without_outdated(store.products_by_id, list(listed.missing), seen)
         for id, (row, as_it_was) in seen.items():
             # One that was taken away between the two statements is not listed.
             if row["state"] == state:
-                page.products[id] = self.shelf.put(str(id), row, as_it_was)
-        products = [product for product in page.products.values() if product is not None]
-        return products, page.next_page_token
+                listed.products[id] = self.shelf.put(str(id), row, as_it_was)
+        products = [product for product in listed.products.values() if product is not None]
+        return shelf.Page(products, listed.next_page_token)
 
     def _is_tolerant(self) -> bool:
         return self._replica.exists and call.caller() == call.NOBODY

@@ -8,14 +8,14 @@ from uuid import UUID
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import DecodeError
 
-from services.catalog import category_store, messages, rules, search, shelf, stock_store, store
+from services.catalog import category_store, messages, rules, search, stock_store, store
 from services.catalog.browsing import Browsing
 from services.catalog.category_handlers import Categories
 from services.catalog.stock_handlers import Stock
 from services.kit import call, errors, ids, masks
 from services.kit.db import Database
 from services.kit.etags import check_etag
-from services.kit.methods import serialized
+from services.kit.methods import Rendered, rendered
 from services.kit.replica import Replica
 from shop.catalog.v1 import catalog_pb2
 from shop.errors.v1 import reason_pb2
@@ -48,10 +48,8 @@ class CatalogService(Categories, Stock):
                 role="STAFF",
             )
         if not staff:
-            products, next_page_token = await self._browsing.page(request, state)
-            return serialized(
-                catalog_pb2.ListProductsResponse, shelf.page(products, next_page_token)
-            )
+            page = await self._browsing.page(request, state)
+            return rendered(catalog_pb2.ListProductsResponse, page)
         async with self._db.connection() as connection:
             listed, next_page_token = await search.page(
                 connection, request, state, self.statistics.known
@@ -63,7 +61,7 @@ class CatalogService(Categories, Stock):
             next_page_token=next_page_token,
         )
 
-    def recall_product(self, raw: bytes) -> bytes | None:
+    def recall_product(self, raw: bytes) -> Rendered | None:
         """What GetProduct answers the public, if that is on the shelf: a valid id or slug is."""
         try:
             return self.shelf.get(catalog_pb2.GetProductRequest.FromString(raw).id)
@@ -76,13 +74,13 @@ class CatalogService(Categories, Stock):
         staff = call.caller().is_staff
         product = None if staff else self.shelf.get(request.id)
         if product is not None:
-            return serialized(catalog_pb2.Product, product)
+            return rendered(catalog_pb2.Product, product)
         seen = await self._browsing.product(request.id)
         if seen is None or (seen.row["state"] == catalog_pb2.Product.DRAFT and not staff):
             raise errors.not_found("product", request.id)
         if staff:
             return messages.product(seen.row, staff=True)
-        return serialized(catalog_pb2.Product, self.shelf.put(request.id, *seen))
+        return rendered(catalog_pb2.Product, self.shelf.put(request.id, *seen))
 
     async def CreateProduct(
         self, request: catalog_pb2.CreateProductRequest, context: Any

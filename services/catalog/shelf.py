@@ -15,37 +15,84 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple
 from uuid import UUID
 
+import msgspec
 from google.protobuf.wrappers_pb2 import BytesValue
 
 from services.catalog import messages, store
 from services.kit.cache import Cache
 from services.kit.changes import Changes
 from services.kit.db import Database
+from services.kit.proto_json import writer
 from services.kit.replica import View
 from services.kit.statements import Fields
 from services.kit.tasks import every, forever
 from shop.catalog.v1 import catalog_pb2
 
 SECONDS = 5.0
-MOST_BYTES = 16 << 20
+MOST_BYTES = 24 << 20
 CHANNEL = "catalog_changes"
 # Of its time; what ends within two of them is asked about, so a look may be late, or fail, once.
 LOOK_SHARE = 0.2
 LOOKED_AT_ONCE = 500
 
 
+_write = writer(catalog_pb2.Product)
+
+
+class Product(NamedTuple):
+    """A product as gRPC sends it, and as REST does."""
+
+    raw: bytes
+    json: bytes
+
+    @property
+    def size(self) -> int:
+        """Bytes that it holds."""
+        return len(self.raw) + len(self.json)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A ListProductsResponse of products that are rendered."""
+
+    products: Sequence[Product]
+    next_page_token: str
+
+    @property
+    def raw(self) -> bytes:
+        """The message, serialized.
+
+        A message is serialized field by field, and products are its field 1, as is the value of a
+        BytesValue.
+        """
+        rest = catalog_pb2.ListProductsResponse(next_page_token=self.next_page_token)
+        parts = [BytesValue(value=product.raw).SerializeToString() for product in self.products]
+        return b"".join((*parts, rest.SerializeToString()))
+
+    @property
+    def json(self) -> bytes:
+        """The same as JSON."""
+        products = b",".join([product.json for product in self.products])
+        token = msgspec.json.encode(self.next_page_token)
+        return b'{"products":[%b],"next_page_token":%b}' % (products, token)
+
+
 class Shelf:
-    """Serialized products by what they are asked for: an id or a slug."""
+    """Rendered products by what they are asked for: an id or a slug."""
 
     def __init__(self, database: Database) -> None:
         """`forever` is to run in the background, to hear of what other processes change."""
         self._database = database
-        self._cache = Cache(seconds=SECONDS, most_bytes=MOST_BYTES)
+        self._cache: Cache[Product] = Cache(
+            seconds=SECONDS, most_bytes=MOST_BYTES, size=attrgetter("size")
+        )
         self.get = self._cache.get
         self.moment = self._cache.moment
         self.has_changed = self._cache.has_changed
@@ -57,9 +104,10 @@ class Shelf:
         """Whether this process knows of a change of a row of `store.PRODUCT` since it was seen."""
         return self._cache.has_changed(_things(row), view.mark)
 
-    def put(self, key: str, row: Fields, view: View) -> bytes:
+    def put(self, key: str, row: Fields, view: View) -> Product:
         """A row of `store.PRODUCT`, seen like that, as the public sees it."""
-        product = messages.product(row, staff=False).SerializeToString()
+        message = messages.product(row, staff=False)
+        product = Product(message.SerializeToString(), _write(message))
         if row["state"] != catalog_pb2.Product.DRAFT:
             self._cache.put(key, product, _things(row), view.mark, store.writers(row), view.age)
         return product
@@ -84,14 +132,3 @@ class Shelf:
 
 def _things(row: Fields) -> list[UUID]:
     return [row["id"], *(UUID(variant["id"]) for variant in row["variants"])]
-
-
-def page(products: Iterable[bytes], next_page_token: str) -> bytes:
-    """A serialized ListProductsResponse of serialized products.
-
-    A message is serialized field by field, and products are its field 1, as is the value of a
-    BytesValue.
-    """
-    rest = catalog_pb2.ListProductsResponse(next_page_token=next_page_token)
-    parts = [BytesValue(value=product).SerializeToString() for product in products]
-    return b"".join((*parts, rest.SerializeToString()))

@@ -8,8 +8,9 @@ kept for longer than their time, by looking at their versions instead of at them
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Hashable, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 # So many changed things are known one by one; past it, what was being looked up is not remembered.
 REMEMBERED_CHANGES = 10_000
@@ -17,32 +18,35 @@ REMEMBERED_CHANGES = 10_000
 # are kept for a while, too: so many times.
 MOST_IDLE = 6
 
+Value = TypeVar("Value")
+
 
 @dataclass(slots=True)
-class Entry:
+class Entry(Generic[Value]):
     """What is remembered, until when.
 
     `version` is other than that of the same thing at another time; `idle` is how often it has been
     confirmed since it was asked for.
     """
 
-    value: bytes
+    value: Value
     until: float
     tells_of: tuple[Hashable, ...]
     version: object
     idle: int = 0
 
 
-class Cache:
-    """Serialized answers by what was asked for."""
+class Cache(Generic[Value]):
+    """Answers, as they are sent, by what was asked for."""
 
-    def __init__(self, *, seconds: float, most_bytes: int) -> None:
+    def __init__(self, *, seconds: float, most_bytes: int, size: Callable[[Value], int]) -> None:
         """Entries live for `seconds`, and hold `most_bytes` together; the oldest go first."""
+        self._size = size
         self._seconds = seconds
         self._most = most_bytes
         self._bytes = 0
         # Those that have least time left come first, but for the age with which some begin.
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, Entry[Value]] = {}
         # A thing has one or two keys: a set for each would take more memory than all answers.
         self._keys: dict[Hashable, tuple[str, ...]] = {}
         self._now = 0
@@ -53,7 +57,7 @@ class Cache:
         """How many are remembered; some of them may be over."""
         return len(self._entries)
 
-    def get(self, key: str) -> bytes | None:
+    def get(self, key: str) -> Value | None:
         """What is known, or None."""
         entry = self._entries.get(key)
         if entry is None:
@@ -77,7 +81,7 @@ class Cache:
     def put(
         self,
         key: str,
-        value: bytes,
+        value: Value,
         tells_of: Collection[Hashable],
         looked_up: int,
         version: object = None,
@@ -93,13 +97,13 @@ class Cache:
             self._remove(key)
         until = time.monotonic() + self._seconds - age
         self._entries[key] = Entry(value, until, tuple(tells_of), version)
-        self._bytes += len(value)
+        self._bytes += self._size(value)
         for thing in tells_of:
             self._keys[thing] = (*self._keys.get(thing, ()), key)
         while self._bytes > self._most:
             self._remove(next(iter(self._entries)))
 
-    def ending(self, seconds: float) -> dict[str, Entry]:
+    def ending(self, seconds: float) -> dict[str, Entry[Value]]:
         """What would be forgotten within so long, and has been asked for not long ago.
 
         What nobody has asked for since its time was over is dropped: this is to be asked now and
@@ -154,7 +158,7 @@ class Cache:
 
     def _remove(self, key: str) -> None:
         entry = self._entries.pop(key)
-        self._bytes -= len(entry.value)
+        self._bytes -= self._size(entry.value)
         for thing in entry.tells_of:
             keys = tuple(other for other in self._keys.pop(thing) if other != key)
             if keys:

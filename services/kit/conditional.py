@@ -11,18 +11,24 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
 
+from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.message import Message
 
-from services.kit import call, errors
+from services.kit import call, errors, proto_json
 from services.kit.etags import opaque
-from services.kit.methods import Handler, Method
+from services.kit.methods import Handler, Method, Rendered
 from shop.errors.v1 import reason_pb2
 
 # Set by the edge's transcoder, which takes it from clients: the call came as REST.
 CAME_AS_REST = "x-envoy-original-path"
+# Set by an edge whose transcoder takes answers of cacheable methods as JSON, in an HttpBody
+# (`cli/edge_contract.py`). It would make JSON of the message each time; here that is kept with what
+# is remembered.
+TAKES_JSON = "x-shop-json"
 # Asks the edge for an HTTP status.
 HTTP_CODE = "x-http-code"
 # A price that is some seconds old does no harm: carts and orders look at the price of the moment.
@@ -32,9 +38,10 @@ VARY = "authorization, Accept-Encoding"
 
 # The edge keeps the JSON of an answer of up to so many bytes until its trailers have come, and
 # makes headers of them (`rest_status`). What stands there travels with the answer; what is sent in
-# front of it is a write to the socket, and a wait, by itself. JSON above 60 KB is not kept: an etag
-# is then missing, but a 201 must not be, so that is expected to be ten times as long as JSON.
-KEPT_BYTES, KEPT_FOR_SURE_BYTES = 16_384, 4096
+# front of it is a write to the socket, and a wait, by itself. Where the edge makes the JSON, it is
+# expected to be three times as long as the message: should it be above the bound, an etag is
+# missing. A 201 must not be, so there it is expected to be ten times as long.
+KEPT_JSON_BYTES, KEPT_BYTES, KEPT_FOR_SURE_BYTES = 60_000, 16_384, 4096
 
 REMEMBERED_TAGS = 1000
 
@@ -46,8 +53,24 @@ class Answering(Protocol):
     """Gives an answer, to a call with the metadata `asked`, that is the same `for_all` or not."""
 
     async def __call__(
-        self, answer: Message | bytes, context: Any, asked: Mapping[str, str], *, for_all: bool
+        self, answer: Rendered, context: Any, asked: Mapping[str, str], *, for_all: bool
     ) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Rendering:
+    """A message, rendered as it is asked for."""
+
+    message: Message
+    write: Callable[[Message], bytes]
+
+    @property
+    def raw(self) -> bytes:
+        return self.message.SerializeToString(deterministic=True)
+
+    @property
+    def json(self) -> bytes:
+        return self.write(self.message)
 
 
 def conditional(method: Method, handler: Handler) -> Handler:
@@ -59,29 +82,33 @@ def conditional(method: Method, handler: Handler) -> Handler:
 
 def _read(method: Method, handler: Handler) -> Handler:
     say = answering(method)
+    write = proto_json.writer(method.answer)
 
     async def read(request: Any, context: Any) -> Any:
         answer = await handler(request, context)
         current = call.current()
+        is_message = isinstance(answer, Message)
         if CAME_AS_REST not in current.metadata:
-            return answer
+            return answer if is_message else answer.raw
+        if is_message:
+            answer = _Rendering(answer, write)
         return await say(answer, context, current.metadata, for_all=not current.authorization)
 
     return read
 
 
 def answering(method: Method) -> Answering:
-    """How an answer of a cacheable method, a message or one serialized, is given to REST clients.
+    """How an answer of a cacheable method is given to REST clients.
 
-    They are told its name; those who have it are answered an empty message as 304. That is known
-    when it has been read: what is saved is making JSON of it, and sending it.
+    They are told its name; those who have it are answered nothing as 304. That is known when it has
+    been read: what is saved is making JSON of it, and sending it.
     """
     tag_of = _tags(method)
 
     async def say(
-        answer: Message | bytes, context: Any, asked: Mapping[str, str], *, for_all: bool
+        answer: Rendered, context: Any, asked: Mapping[str, str], *, for_all: bool
     ) -> bytes:
-        raw = _serialized(answer)
+        raw = answer.raw
         tag = tag_of(raw)
         metadata = [("etag", f'W/"{tag}"'), ("vary", VARY)]
         if for_all:  # staff sees more; what depends on a token is for no cache
@@ -90,9 +117,14 @@ def answering(method: Method) -> Answering:
         unchanged = known is not None and (known == "*" or tag in _TAGS.findall(known))
         if unchanged:
             metadata.append((HTTP_CODE, "304"))
-            raw = b""
-        await tell(context, metadata, behind=len(raw) <= KEPT_BYTES)
-        return raw
+        if TAKES_JSON in asked:
+            json = b"" if unchanged else answer.json
+            body, kept = _http_body(json), len(json) <= KEPT_JSON_BYTES
+        else:
+            body = b"" if unchanged else raw
+            kept = len(body) <= KEPT_BYTES
+        await tell(context, metadata, behind=kept)
+        return body
 
     return say
 
@@ -119,8 +151,9 @@ def _tags(method: Method) -> Callable[[bytes], str]:
     return tag
 
 
-def _serialized(answer: Message | bytes) -> bytes:
-    return answer if isinstance(answer, bytes) else answer.SerializeToString(deterministic=True)
+def _http_body(json: bytes) -> bytes:
+    body: bytes = HttpBody(content_type="application/json", data=json).SerializeToString()
+    return body
 
 
 def _digest(raw: bytes) -> str:

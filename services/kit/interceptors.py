@@ -104,9 +104,11 @@ def recall(method: Method, handler: Handler) -> Handler:
         code = "CANCELLED"  # unless it comes to an end
         try:
             if CAME_AS_REST in metadata:
-                remembered = await say(remembered, context, metadata, for_all=True)
+                raw = await say(remembered, context, metadata, for_all=True)
+            else:
+                raw = remembered.raw
             code = "OK"
-            return remembered
+            return raw
         finally:
             took = time.perf_counter() - began
             calls.ended(code, took)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
@@ -17,8 +17,22 @@ READS = ("Get", "List", "BatchGet", "Watch")
 
 Answer = TypeVar("Answer", bound=Message)
 Handler = Callable[[Any, Any], Awaitable[Any]]
-# The answer to a request as it was sent, serialized as well, if it is remembered.
-Recall = Callable[[bytes], bytes | None]
+
+
+class Rendered(Protocol):
+    """An answer that is at hand in the forms in which it is sent."""
+
+    @property
+    def raw(self) -> bytes:
+        """The message, serialized."""
+
+    @property
+    def json(self) -> bytes:
+        """The same as JSON, as `kit.proto_json` writes it."""
+
+
+# The answer to a request as it was sent, serialized, if it is remembered.
+Recall = Callable[[bytes], Rendered | None]
 
 
 @dataclass(frozen=True)
@@ -76,9 +90,9 @@ def written(stream: Callable[[Any, Any], AsyncGenerator[Any, None]]) -> Handler:
     return write
 
 
-def serialized(kind: type[Answer], raw: bytes) -> Answer:
-    """What a handler answers when it has the message serialized already."""
-    return cast(Answer, raw)
+def rendered(kind: type[Answer], answer: Rendered) -> Answer:
+    """What the handler of a cacheable method answers when it has the message rendered already."""
+    return cast(Answer, answer)
 
 
 Layer = Callable[[Method, Handler], Handler]

@@ -133,6 +133,26 @@ class TestReads:
         again = await shop.staff.call("GET", path, headers=known)
         assert (again.status_code, again.headers["cache-control"]) == (304, "no-store")
 
+    async def test_its_json_is_what_the_edge_would_make_of_it(self, shop: Shop) -> None:
+        """The service writes what is read, and the edge what is answered to a change."""
+        product = await shop.new_product(
+            description='Said "so": 1 < 2 & \\ é ☃ 𝄞\n\t', attributes={"material": "wool"}
+        )
+        path = f"/api/products/{product['id']}/"
+        price = {"currency_code": "EUR", "units": 7, "nanos": 50_000_000}
+        by_the_edge = answered(await shop.staff.put(path, {"price": price}))
+        by_the_service = answered(await shop.staff.get(path))
+        assert by_the_service == by_the_edge
+        for one, other in ((by_the_service, by_the_edge), (product, by_the_service)):
+            assert list(one) == list(other)
+            assert list(one["variants"][0]) == list(other["variants"][0])
+        listed = answered(await shop.staff.get("/api/products/", q=product["name"]))
+        assert by_the_edge in listed["products"]
+        assert listed.keys() == {"products", "next_page_token"}
+        public = answered(await shop.nobody.get(path))
+        listed = answered(await shop.nobody.get("/api/products/", q=product["name"]))
+        assert public in listed["products"]
+
     async def test_a_draft_is_nothing_to_those_who_know_its_etag(self, shop: Shop) -> None:
         product = await shop.new_product(state="DRAFT")
         path = f"/api/products/{product['id']}/"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
+from google.api.httpbody_pb2 import HttpBody
 from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
@@ -15,6 +16,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from cli.edge import DESCRIPTORS
+from services.kit import proto_json
+from services.kit.conditional import CAME_AS_REST, TAKES_JSON
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Answer = Callable[[Any, Context], Awaitable[Message | None]]
@@ -32,7 +35,8 @@ class Call:
 
 @dataclass
 class Backend(grpc.GenericRpcHandler):
-    """Answers with an empty message, or what `answers` has for the method's name.
+    """Answers with an empty message, or what `answers` has for the method's name, and in JSON where
+    the edge takes that.
 
     Fetches of keys, which the edge makes when it likes, are counted apart.
     """
@@ -80,15 +84,19 @@ class Backend(grpc.GenericRpcHandler):
         method = descriptor_pool.Default().FindServiceByName(service).methods_by_name[name]
         empty = GetMessageClass(method.output_type)
 
-        async def handle(request: Message, context: Context) -> Message:
+        async def handle(request: Message, context: Context) -> Any:
+            metadata = dict(context.invocation_metadata() or ())
             if name == "GetJwks":
                 self.key_fetches += 1
             else:
-                metadata = dict(context.invocation_metadata() or ())
                 call = Call(details.method, request, metadata, context.time_remaining())
                 self.calls.append(call)
             answer = await self.answers[name](request, context) if name in self.answers else None
-            return answer if answer is not None else empty()
+            answer = answer if answer is not None else empty()
+            if metadata.keys() >= {CAME_AS_REST, TAKES_JSON}:
+                json = proto_json.writer(type(answer))(answer)
+                return HttpBody(content_type="application/json", data=json)
+            return answer
 
         return grpc.unary_unary_rpc_method_handler(
             handle,

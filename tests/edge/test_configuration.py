@@ -16,8 +16,10 @@ from cli import edge, rpcs
 from cli.programs import StartError
 from cli.refusals import refusals
 from cli.topology import ALL_SERVICES, LOOPBACK, SERVICES, Address
+from services.kit.conditional import TAKES_JSON
 from shop.options.v1 import access_pb2
 from tests.refusals import documented
+from tools.contract import load
 
 DESCRIPTORS = edge.DESCRIPTORS.read_bytes()
 
@@ -136,6 +138,33 @@ class TestContracts:
     def test_of_other_services_are_not_looked_at(self) -> None:
         wrong = self._descriptors(access=access_pb2.ACCESS_UNSPECIFIED)
         assert rpcs.public_rpcs(wrong, ["users"]) == []
+
+
+class TestTranscoding:
+    """What the transcoder takes for JSON, and that it is otherwise the contract."""
+
+    def test_answers_that_are_kept_come_as_json_and_no_others(self) -> None:
+        contract = load(DESCRIPTORS).methods
+        seen = {method.name: method.proto for method in load(edge.TRANSCODED.read_bytes()).methods}
+        assert seen.keys() == {method.name for method in contract}
+        for method in contract:
+            expected = descriptor_pb2.MethodDescriptorProto()
+            expected.CopyFrom(method.proto)
+            if method.cacheable:
+                expected.output_type = ".google.api.HttpBody"
+            assert seen[method.name] == expected
+        assert sum(method.cacheable for method in contract) > 3
+
+    def test_services_are_told_so_where_they_are_asked_for_them(self) -> None:
+        routes = TestRoutes._routes(an_edge(*ALL_SERVICES))
+        told = {
+            route["match"]["path"]
+            for route in routes
+            if {"key": TAKES_JSON, "value": "1"}
+            in [added["header"] for added in route.get("request_headers_to_add", [])]
+        }
+        public = rpcs.public_rpcs(DESCRIPTORS, ALL_SERVICES)
+        assert told == {rpc.path for rpc in public if rpc.cacheable}
 
 
 class TestTheBinary:

@@ -9,6 +9,8 @@ import pytest
 from services.kit import cache
 from services.kit.cache import Cache
 
+Kept = Cache[bytes]
+
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
@@ -19,15 +21,15 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 @pytest.fixture
-def kept(clock: list[float]) -> Cache:
-    return Cache(seconds=5, most_bytes=100)
+def kept(clock: list[float]) -> Kept:
+    return Cache(seconds=5, most_bytes=100, size=len)
 
 
-def put(kept: Cache, key: str, *things: int, value: bytes = b"value") -> None:
+def put(kept: Kept, key: str, *things: int, value: bytes = b"value") -> None:
     kept.put(key, value, things, kept.moment())
 
 
-def test_an_entry_lives_for_its_time_and_no_longer(kept: Cache, clock: list[float]) -> None:
+def test_an_entry_lives_for_its_time_and_no_longer(kept: Kept, clock: list[float]) -> None:
     put(kept, "a", 1)
     clock[0] += 4.9
     assert kept.get("a") == b"value"
@@ -35,7 +37,7 @@ def test_an_entry_lives_for_its_time_and_no_longer(kept: Cache, clock: list[floa
     assert kept.get("a") is None
 
 
-def test_a_change_takes_every_entry_that_tells_of_it(kept: Cache) -> None:
+def test_a_change_takes_every_entry_that_tells_of_it(kept: Kept) -> None:
     put(kept, "a", 1, 2)
     put(kept, "b", 2, 3)
     put(kept, "c", 3)
@@ -45,7 +47,7 @@ def test_a_change_takes_every_entry_that_tells_of_it(kept: Cache) -> None:
     assert kept.get("a") == b"value"
 
 
-def test_what_changed_while_it_was_looked_up_is_not_kept(kept: Cache) -> None:
+def test_what_changed_while_it_was_looked_up_is_not_kept(kept: Kept) -> None:
     looked_up = kept.moment()
     kept.forget([1])
     kept.put("a", b"old", [1], looked_up)
@@ -53,7 +55,7 @@ def test_what_changed_while_it_was_looked_up_is_not_kept(kept: Cache) -> None:
     assert (kept.get("a"), kept.get("b")) == (None, b"still right")
 
 
-def test_nothing_that_was_looked_up_before_it_was_cleared_is_kept(kept: Cache) -> None:
+def test_nothing_that_was_looked_up_before_it_was_cleared_is_kept(kept: Kept) -> None:
     put(kept, "a", 1)
     looked_up = kept.moment()
     kept.clear()
@@ -62,7 +64,7 @@ def test_nothing_that_was_looked_up_before_it_was_cleared_is_kept(kept: Cache) -
 
 
 def test_changes_that_are_too_many_to_know_count_as_changes_of_everything(
-    kept: Cache, monkeypatch: pytest.MonkeyPatch
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cache, "REMEMBERED_CHANGES", 3)
     looked_up = kept.moment()
@@ -74,7 +76,7 @@ def test_changes_that_are_too_many_to_know_count_as_changes_of_everything(
     assert kept.get("a") == b"value"
 
 
-def test_the_oldest_go_when_there_is_no_room(kept: Cache) -> None:
+def test_the_oldest_go_when_there_is_no_room(kept: Kept) -> None:
     for number in range(5):
         put(kept, str(number), number, value=bytes(30))
     assert [kept.get(str(number)) is not None for number in range(5)] == [
@@ -94,14 +96,14 @@ def test_the_oldest_go_when_there_is_no_room(kept: Cache) -> None:
     ]
 
 
-def test_what_has_no_room_at_all_is_not_kept(kept: Cache) -> None:
+def test_what_has_no_room_at_all_is_not_kept(kept: Kept) -> None:
     put(kept, "a", 1, value=bytes(101))
     assert kept.get("a") is None
     put(kept, "b", 1, value=bytes(100))
     assert kept.get("b") == bytes(100)
 
 
-def test_what_is_still_true_is_kept_for_another_while(kept: Cache, clock: list[float]) -> None:
+def test_what_is_still_true_is_kept_for_another_while(kept: Kept, clock: list[float]) -> None:
     for key in ("true", "other", "gone", "unasked"):
         kept.put(key, b"value", [key], kept.moment(), version=1)
     kept.put("unknown", b"value", ["unknown"], kept.moment())
@@ -121,7 +123,7 @@ def test_what_is_still_true_is_kept_for_another_while(kept: Cache, clock: list[f
     assert kept.get("true") is None
 
 
-def test_what_nobody_asks_for_is_not_kept_for_ever(kept: Cache, clock: list[float]) -> None:
+def test_what_nobody_asks_for_is_not_kept_for_ever(kept: Kept, clock: list[float]) -> None:
     kept.put("a", b"value", [1], kept.moment(), version=1)
     for _ in range(cache.MOST_IDLE):
         assert kept.ending(10).keys() == {"a"}
@@ -131,7 +133,7 @@ def test_what_nobody_asks_for_is_not_kept_for_ever(kept: Cache, clock: list[floa
     assert kept.ending(10).keys() == {"a"}
 
 
-def test_what_is_over_and_nobody_asks_for_is_dropped(kept: Cache, clock: list[float]) -> None:
+def test_what_is_over_and_nobody_asks_for_is_dropped(kept: Kept, clock: list[float]) -> None:
     for number in range(3):
         put(kept, str(number), number, 7, value=bytes(30))
     clock[0] += 9
@@ -145,7 +147,7 @@ def test_what_is_over_and_nobody_asks_for_is_dropped(kept: Cache, clock: list[fl
     assert kept.get("new") == b"value"
 
 
-def test_what_was_forgotten_meanwhile_is_not_brought_back(kept: Cache, clock: list[float]) -> None:
+def test_what_was_forgotten_meanwhile_is_not_brought_back(kept: Kept, clock: list[float]) -> None:
     kept.put("a", b"value", [1], kept.moment(), version=1)
     kept.forget([1])
     kept.confirm({"a": 1}, asked=clock[0])
@@ -156,7 +158,7 @@ def test_what_was_forgotten_meanwhile_is_not_brought_back(kept: Cache, clock: li
     assert kept.get("a") is None
 
 
-def test_what_is_confirmed_is_among_the_last_to_go(kept: Cache, clock: list[float]) -> None:
+def test_what_is_confirmed_is_among_the_last_to_go(kept: Kept, clock: list[float]) -> None:
     for number in range(3):
         kept.put(str(number), bytes(30), [number], kept.moment(), version=1)
     kept.confirm({"0": 1}, asked=clock[0])

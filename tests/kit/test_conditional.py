@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.message import DecodeError
 from grpc import StatusCode
 from prometheus_client import REGISTRY
@@ -14,13 +15,14 @@ from structlog.testing import capture_logs
 
 from services.kit import errors, logs
 from services.kit.etags import check_etag
-from services.kit.methods import serialized
+from services.kit.methods import rendered
 from tests import callers
 from tests.kit.serving import Served, serving
-from tests.kit.things import SERVICE, Thing
+from tests.kit.things import SERVICE, RenderedThing, Thing
 from tests.running import refused
 
 REST = (("x-envoy-original-path", "/api/things/1"),)
+JSON = ("x-shop-json", "1")
 
 
 @pytest.fixture
@@ -67,7 +69,7 @@ class TestReads:
         _, built = await read(served, *REST)
 
         async def from_a_shelf(request: Any) -> Any:
-            return serialized(Thing, request.SerializeToString())
+            return rendered(Thing, RenderedThing.of(request))
 
         served.things.behaviour["GetCachedThing"] = from_a_shelf
         _, shelved = await read(served, *REST)
@@ -109,6 +111,58 @@ class TestReads:
         call = served.stub.GetThing(Thing(id="1"), metadata=(*REST, ("if-none-match", "*")))
         assert await call == Thing(id="1")
         assert "etag" not in dict(await call.initial_metadata())
+
+
+class TestJson:
+    """An edge that takes JSON gets it from the service, which may have it at hand."""
+
+    @staticmethod
+    async def ask(
+        served: Served, thing: Any, *metadata: tuple[str, str]
+    ) -> tuple[HttpBody, dict[str, str]]:
+        """The same as `read`, by an edge that takes JSON."""
+        method: Any = served.channel.unary_unary(
+            f"/{SERVICE}/GetCachedThing",
+            request_serializer=Thing.SerializeToString,
+            response_deserializer=HttpBody.FromString,
+        )
+        return await heard(method(thing, metadata=(*REST, JSON, *metadata)))
+
+    async def test_is_made_of_a_message(self, served: Served) -> None:
+        thing = Thing(id="1", text='"é"', etag="v3")
+        body, told = await self.ask(served, thing)
+        assert body.content_type == "application/json"
+        assert body.data == '{"id":"1","text":"\\"é\\"","etag":"v3"}'.encode()
+        _, otherwise = await heard(served.stub.GetCachedThing(thing, metadata=REST))
+        assert told == otherwise
+
+    async def test_is_taken_where_it_is_at_hand(self, served: Served) -> None:
+        async def from_a_shelf(request: Any) -> Any:
+            return rendered(Thing, RenderedThing.of(request))
+
+        served.things.behaviour["GetCachedThing"] = from_a_shelf
+        body, _ = await self.ask(served, Thing(id="1"))
+        assert body.data == b'{"id": "1", "at": "hand"}'
+
+    async def test_is_empty_with_304(self, served: Served) -> None:
+        _, told = await self.ask(served, Thing(id="1"))
+        body, again = await self.ask(served, Thing(id="1"), ("if-none-match", told["etag"]))
+        assert again["x-http-code"] == "304"
+        assert (body.content_type, body.data) == ("application/json", b"")
+
+    @pytest.mark.parametrize(("size", "is_kept"), [(59_000, True), (61_000, False)])
+    async def test_the_edge_keeps_it_for_its_trailers_if_there_is_room(
+        self, served: Served, size: int, is_kept: bool
+    ) -> None:
+        method: Any = served.channel.unary_unary(f"/{SERVICE}/GetCachedThing")
+        call = method(Thing(text="x" * size).SerializeToString(), metadata=(*REST, JSON))
+        await call
+        assert ("etag" in dict(await call.trailing_metadata())) == is_kept
+        assert ("etag" in dict(await call.initial_metadata())) == (not is_kept)
+
+    async def test_is_for_nobody_who_came_natively(self, served: Served) -> None:
+        answer = await served.stub.GetCachedThing(Thing(id="1"), metadata=(JSON,))
+        assert answer == Thing(id="1")
 
 
 class TestChanges:
@@ -175,15 +229,14 @@ class TestRecall:
             yield running
 
     @staticmethod
-    def recall(raw: bytes) -> bytes | None:
+    def recall(raw: bytes) -> RenderedThing | None:
         try:
             request = Thing.FromString(raw)
         except DecodeError:
             return None
         if request.id != "1":
             return None
-        remembered: bytes = Thing(id="1", etag="v3", text="remembered").SerializeToString()
-        return remembered
+        return RenderedThing.of(Thing(id="1", etag="v3", text="remembered"))
 
     @staticmethod
     async def handle(request: Any) -> Any:
@@ -221,6 +274,8 @@ class TestRecall:
         assert told["cache-control"].startswith("public")
         nothing, again = await read(served, *REST, ("if-none-match", told["etag"]))
         assert (nothing, again["x-http-code"]) == (Thing(), "304")
+        body, _ = await TestJson.ask(served, Thing(id="1"))
+        assert body.data == b'{"id": "1", "at": "hand"}'
 
     async def test_who_has_a_token_is_not_answered_from_memory(self, served: Served) -> None:
         answer, _ = await read(served, *callers.User()())

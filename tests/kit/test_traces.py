@@ -24,7 +24,7 @@ from tests import callers
 from tests.kit.schema import metadata
 from tests.kit.serving import authenticator, serving
 from tests.kit.test_clients import client
-from tests.kit.things import Thing
+from tests.kit.things import RenderedThing, Thing
 from tests.running import refused
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -124,7 +124,7 @@ class TestCalls:
         assert told(answered)["rpc.grpc.status_code"] == 0
 
     async def test_what_is_remembered_has_a_span_like_any_other(self, taken: Taken) -> None:
-        remembered: bytes = Thing(text="remembered").SerializeToString()
+        remembered = RenderedThing.of(Thing(text="remembered"))
         async with serving(GetCachedThing=lambda raw: remembered) as served:
             await served.stub.GetCachedThing(Thing(), metadata=SAMPLED)
         (span,) = taken.spans()

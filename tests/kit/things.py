@@ -6,8 +6,9 @@ declares no access.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, field_mask_pb2, message_factory
@@ -112,6 +113,19 @@ def _message(name: str) -> Any:
 
 Thing = _message("Thing")
 UpdateThingRequest = _message("UpdateThingRequest")
+
+
+class RenderedThing(NamedTuple):
+    """A thing that is at hand as it is sent: see `services.kit.methods.Rendered`."""
+
+    raw: bytes
+    json: bytes
+
+    @classmethod
+    def of(cls, thing: Any) -> RenderedThing:
+        """Of a message."""
+        return cls(thing.SerializeToString(), json.dumps({"id": thing.id, "at": "hand"}).encode())
+
 
 Behaviour = Callable[[Any], Awaitable[Any]]
 
