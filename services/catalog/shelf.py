@@ -28,6 +28,7 @@ from google.protobuf.wrappers_pb2 import BytesValue
 from services.catalog import messages, store
 from services.kit.cache import Cache
 from services.kit.changes import Changes
+from services.kit.conditional import digest, tag
 from services.kit.db import Database
 from services.kit.proto_json import writer
 from services.kit.replica import View
@@ -51,6 +52,7 @@ class Product(NamedTuple):
 
     raw: bytes
     json: bytes
+    tag: str
 
     @property
     def size(self) -> int:
@@ -83,6 +85,12 @@ class Page:
         token = msgspec.json.encode(self.next_page_token)
         return b'{"products":[%b],"next_page_token":%b}' % (products, token)
 
+    @property
+    def tag(self) -> str:
+        """What names it: its products' names do."""
+        tags = [product.tag for product in self.products]
+        return digest(" ".join([*tags, self.next_page_token]).encode())
+
 
 class Shelf:
     """Rendered products by what they are asked for: an id or a slug."""
@@ -107,7 +115,8 @@ class Shelf:
     def put(self, key: str, row: Fields, view: View) -> Product:
         """A row of `store.PRODUCT`, seen like that, as the public sees it."""
         message = messages.product(row, staff=False)
-        product = Product(message.SerializeToString(), _write(message))
+        raw = message.SerializeToString(deterministic=True)
+        product = Product(raw, _write(message), tag(message, raw))
         if row["state"] != catalog_pb2.Product.DRAFT:
             self._cache.put(key, product, _things(row), view.mark, store.writers(row), view.age)
         return product

@@ -12,7 +12,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 from typing import Any, Protocol
 
 from google.api.httpbody_pb2 import HttpBody
@@ -43,8 +43,6 @@ VARY = "authorization, Accept-Encoding"
 # missing. A 201 must not be, so there it is expected to be ten times as long.
 KEPT_JSON_BYTES, KEPT_BYTES, KEPT_FOR_SURE_BYTES = 60_000, 16_384, 4096
 
-REMEMBERED_TAGS = 1000
-
 _TAGS = re.compile(r'(?:W/)?"([^"]*)"')
 _ONE_TAG = re.compile(r'\*|(?:W/)?"[^"]*"|[^",*\s]+')
 
@@ -57,20 +55,24 @@ class Answering(Protocol):
     ) -> bytes: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Rendering:
     """A message, rendered as it is asked for."""
 
     message: Message
     write: Callable[[Message], bytes]
 
-    @property
+    @cached_property
     def raw(self) -> bytes:
         return self.message.SerializeToString(deterministic=True)
 
     @property
     def json(self) -> bytes:
         return self.write(self.message)
+
+    @property
+    def tag(self) -> str:
+        return tag(self.message, self.raw)
 
 
 def conditional(method: Method, handler: Handler) -> Handler:
@@ -103,25 +105,22 @@ def answering(method: Method) -> Answering:
     They are told its name; those who have it are answered nothing as 304. That is known when it has
     been read: what is saved is making JSON of it, and sending it.
     """
-    tag_of = _tags(method)
 
     async def say(
         answer: Rendered, context: Any, asked: Mapping[str, str], *, for_all: bool
     ) -> bytes:
-        raw = answer.raw
-        tag = tag_of(raw)
-        metadata = [("etag", f'W/"{tag}"'), ("vary", VARY)]
+        metadata = [("etag", f'W/"{answer.tag}"'), ("vary", VARY)]
         if for_all:  # staff sees more; what depends on a token is for no cache
             metadata.append(("cache-control", PUBLIC))
         known = asked.get("if-none-match")
-        unchanged = known is not None and (known == "*" or tag in _TAGS.findall(known))
+        unchanged = known is not None and (known == "*" or answer.tag in _TAGS.findall(known))
         if unchanged:
             metadata.append((HTTP_CODE, "304"))
         if TAKES_JSON in asked:
             json = b"" if unchanged else answer.json
             body, kept = _http_body(json), len(json) <= KEPT_JSON_BYTES
         else:
-            body = b"" if unchanged else raw
+            body = b"" if unchanged else answer.raw
             kept = len(body) <= KEPT_BYTES
         await tell(context, metadata, behind=kept)
         return body
@@ -137,27 +136,23 @@ async def tell(context: Any, headers: list[tuple[str, str]], *, behind: bool) ->
         await context.send_initial_metadata(headers)
 
 
-def _tags(method: Method) -> Callable[[bytes], str]:
-    """What names an answer of the method: a hash, behind the resource's etag if it has one."""
-    if "etag" not in method.answer.DESCRIPTOR.fields_by_name:
-        return _digest
+def tag(message: Message, raw: bytes) -> str:
+    """What names a message that is serialized like that: a hash, behind its own etag if it has one.
 
-    # What is answered from memory is the same bytes each time, and need not be read for its etag.
-    @lru_cache(REMEMBERED_TAGS)
-    def tag(raw: bytes) -> str:
-        message: Any = method.answer.FromString(raw)
-        return f"{message.etag}-{_digest(raw)}"
+    Serialize it deterministically, so that every process says the same.
+    """
+    own = getattr(message, "etag", None)
+    return digest(raw) if own is None else f"{own}-{digest(raw)}"
 
-    return tag
+
+def digest(raw: bytes) -> str:
+    """A hash that is short and yet of one answer alone."""
+    return hashlib.blake2b(raw, digest_size=9).hexdigest()
 
 
 def _http_body(json: bytes) -> bytes:
     body: bytes = HttpBody(content_type="application/json", data=json).SerializeToString()
     return body
-
-
-def _digest(raw: bytes) -> str:
-    return hashlib.blake2b(raw, digest_size=9).hexdigest()
 
 
 def _change(method: Method, handler: Handler) -> Handler:

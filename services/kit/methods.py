@@ -30,6 +30,10 @@ class Rendered(Protocol):
     def json(self) -> bytes:
         """The same as JSON, as `kit.proto_json` writes it."""
 
+    @property
+    def tag(self) -> str:
+        """What names it: another answer of the method has another (see `kit.conditional`)."""
+
 
 # The answer to a request as it was sent, serialized, if it is remembered.
 Recall = Callable[[bytes], Rendered | None]

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
+import msgspec
 from google.protobuf.message import Message
 from grpc import StatusCode
 
@@ -23,6 +23,9 @@ from services.kit.errors import FieldViolation, ServiceError
 from shop.errors.v1 import reason_pb2
 
 DEFAULT_SIZE = 50
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(list).decode
 
 Row = TypeVar("Row")
 Key = Sequence[str | int | float | bool | UUID]
@@ -60,11 +63,11 @@ def start(request: Any, *shape: type) -> list[Any] | None:
         return None
     try:
         padded = request.page_token + "=" * (-len(request.page_token) % 4)
-        fingerprint, *parts = json.loads(base64.urlsafe_b64decode(padded.encode("ascii")))
+        fingerprint, *parts = _decode(base64.urlsafe_b64decode(padded.encode("ascii")))
         if fingerprint != _fingerprint(request):
             raise _refused()
         return [_read(part, kind) for part, kind in zip(parts, shape, strict=True)]
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError, RecursionError, msgspec.DecodeError):
         raise _refused() from None
 
 
@@ -96,7 +99,7 @@ def cut(request: Any, rows: Sequence[Row], key: Callable[[Row], Key]) -> tuple[S
         return rows, ""
     page = rows[:most]
     parts = [_fingerprint(request), *key(page[-1])]
-    raw = json.dumps(parts, separators=(",", ":"), ensure_ascii=False, default=str).encode()
+    raw = _encode(parts)
     return page, base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 

@@ -15,6 +15,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, field_mask_pb2, mes
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Field
 from google.type import money_pb2
 
+from services.kit.conditional import tag
 from shop.options.v1 import access_pb2
 from shop.options.v1.access_pb2 import Access
 
@@ -120,11 +121,13 @@ class RenderedThing(NamedTuple):
 
     raw: bytes
     json: bytes
+    tag: str
 
     @classmethod
     def of(cls, thing: Any) -> RenderedThing:
         """Of a message."""
-        return cls(thing.SerializeToString(), json.dumps({"id": thing.id, "at": "hand"}).encode())
+        raw = thing.SerializeToString()
+        return cls(raw, json.dumps({"id": thing.id, "at": "hand"}).encode(), tag(thing, raw))
 
 
 Behaviour = Callable[[Any], Awaitable[Any]]
