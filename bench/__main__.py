@@ -134,7 +134,7 @@ def where_time_goes(
     calls: Annotated[
         list[str] | None, typer.Argument(help="Parts of the names of calls; all without any.")
     ] = None,
-    seconds: Annotated[int, typer.Option(min=2, help="How long each is sampled.")] = 8,
+    seconds: Annotated[int, typer.Option(min=2, help="How long each is sampled.")] = 15,
     file: JsonOption = None,
     record: Annotated[
         bool, typer.Option("--record", help="Keep the tables in docs/performance.md.")

@@ -30,12 +30,11 @@ from bench.shop import Shop
 from bench.subjects import Calls
 
 PRODUCTS = 10_000
-SAMPLES_A_SECOND = 200
+# A process stands still while they are taken: with more, calls run out of time on a slow machine.
+SAMPLES_A_SECOND = 50
 PROCESS_PAYMENT = "ProcessPayment, REST"
 PAYMENTS_A_SECOND = 15
 PAYMENT_SECONDS = 5
-# Its stacks are deep, and it stands still while they are read: with more, payments run out of time.
-PAYMENT_SAMPLES_A_SECOND = 50
 # A layer that takes less of a process is not worth a line.
 LEAST_SHARE = 0.01
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
@@ -81,13 +80,13 @@ def _microseconds(shares: Mapping[str, float], total: float) -> dict[str, int]:
     return {layer: round(share * total) for layer, share in shares.items() if share >= LEAST_SHARE}
 
 
-async def sampled(pid: int, seconds: float, a_second: int = SAMPLES_A_SECOND) -> dict[str, float]:
+async def sampled(pid: int, seconds: float) -> dict[str, float]:
     """The share of each layer in what a process does."""
     with tempfile.TemporaryDirectory(prefix="shop-bench-") as folder:
         file = Path(folder) / "stacks"
         process = await asyncio.create_subprocess_exec(
             str(Path(sys.executable).with_name("py-spy")),
-            *("record", "--native", "--format", "raw", "--rate", f"{a_second}"),
+            *("record", "--native", "--format", "raw", "--rate", f"{SAMPLES_A_SECOND}"),
             *("--duration", f"{seconds:.0f}", "--output", f"{file}", "--pid", f"{pid}"),
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
@@ -126,7 +125,7 @@ async def _pay(shop: Shop, order: Load, seconds: int) -> dict[str, Any]:
     cost = (await costs(shop, [], [payments], PAYMENT_SECONDS))[PROCESS_PAYMENT]
     pid = processes.of_tree(shop.up.process.pid)["payment"][0].pid
     shares, _ = await asyncio.gather(
-        sampled(pid, seconds, PAYMENT_SAMPLES_A_SECOND),
+        sampled(pid, seconds),
         payments.measure(seconds + 1.0, AT_ONCE),
     )
     by_layer = {"payment": _microseconds(shares, cost.microseconds["payment"])}

@@ -26,8 +26,6 @@ from shop.catalog.v1 import catalog_pb2
 # How many products are looked at one by one: at least, and more for larger pages.
 REACH = 4000
 REACH_EACH = 40
-# Before a span is read, a part of it is.
-SHORT = 4
 
 FIRST_ID = UUID(int=0)
 LAST_ID = UUID(int=2**128 - 1)
@@ -186,13 +184,11 @@ def _ways(asked: _Asked, size: int, values: dict[str, Any], known: Known) -> Sha
     ways = {part.name: _way(part, asked, size, known) for part in parts}
     if ways.get("after") == EVERY:
         return _every(shape, values)
-    spans = {}
-    for name, way in ways.items():
-        if way.share:
-            id = values[f"{name}_id"]
-            short = search_spans.before(id, way.share / SHORT, known.ids)
-            long = search_spans.before(id, way.share, known.ids)
-            spans[name] = None if short is None or long is None else (short, long)
+    spans = {
+        name: search_spans.parts(values[f"{name}_id"], way.share, known.ids)
+        for name, way in ways.items()
+        if way.share
+    }
     if spans.get("after", ...) is None:
         return _every(shape, values)
     for name, way in ways.items():
@@ -200,10 +196,10 @@ def _ways(asked: _Asked, size: int, values: dict[str, Any], known: Known) -> Sha
         if span is None:
             values[f"{name}_reach"] = way.reach
             continue
-        values[f"{name}_until"] = min(part.until for part in span)
-        for kind, part in zip(("short", "long"), span, strict=True):
-            values[f"{name}_{kind}_since"] = part.since
-            values[f"{name}_{kind}_cells"] = part.cells
+        values[f"{name}_until"] = span[0].until
+        for number, part in enumerate(span):
+            values[f"{name}_since_{number}"] = part.since
+            values[f"{name}_cells_{number}"] = part.cells
     return shape._replace(spans=tuple(name for name, span in spans.items() if span))
 
 

@@ -25,6 +25,11 @@ _AHEAD_MILLISECONDS = 60_000
 _LAST = 2**128 - 1
 
 
+# A span is read up to here, and further where that was not enough: words of one search are together
+# more often than by chance.
+PARTS = (1 / 6, 1 / 3, 1)
+
+
 class Span(NamedTuple):
     """Products from the id `since` up to, and without, `until`: all are in one of the `cells`."""
 
@@ -53,6 +58,17 @@ def before(id: UUID, share: float, ids: Sequence[UUID]) -> Span | None:
     wanted = id.int >> _ID_BITS
     cells, end = _cells(since >> _ID_BITS, min(wanted, newest), min(wanted, max(newest, now)))
     return Span(UUID(int=since), UUID(int=min(end << _ID_BITS, _LAST)), cells)
+
+
+def parts(id: UUID, share: float, ids: Sequence[UUID]) -> list[Span] | None:
+    """Such a span in parts, the newest first: each ends before the `since` of the one before."""
+    found: list[Span] = []
+    for start, end in zip((0, *PARTS), PARTS, strict=False):
+        part = before(found[-1].since if found else id, share * (end - start), ids)
+        if part is None:
+            return None
+        found.append(part)
+    return found
 
 
 def _cells(first: int, dense: int, last: int) -> tuple[list[int], int]:

@@ -27,7 +27,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from services.catalog import search_meetings
+from services.catalog import search_meetings, search_spans
 from services.catalog.search_lists import (
     BEGINNING,
     CATEGORIES,
@@ -140,33 +140,32 @@ IsIncomplete = Callable[[sa.CTE], Clause] | None
 
 
 def _in_span(part: List, gates: list[Clause], shape: Shape) -> tuple[sa.Select[Any], IsIncomplete]:
-    """The products of the list since some id that its span has, and whether they are too few.
-
-    A short span is tried first: words of one search are together more often than by chance.
+    """The products of the list that its span has, part by part until they are enough, and whether
+    they are too few.
     """
     until = bind(f"{part.name}_until", sa.Uuid)
     # There may be products of the future, which are not in the span.
     later = sa.select(products.c.id).where(*_place(part, products.c), products.c.id >= until)
-    here = [*gates, ~sa.exists(later.correlate(None))]
-
-    def matches(kind: str, *more: Clause) -> sa.CTE:
-        cells = bind(f"{part.name}_{kind}_cells", ARRAY(sa.BigInteger))
-        since = bind(f"{part.name}_{kind}_since", sa.Uuid)
-        found = _matches(
+    here = _once(f"{part.name}_here", *gates, ~sa.exists(later.correlate(None)))
+    moments = sa.func.catalog.moments(products.c.id, type_=ARRAY(sa.BigInteger))
+    found: list[sa.CTE] = []
+    behind: list[Clause] = []
+    for nth in range(len(search_spans.PARTS)):
+        since = bind(f"{part.name}_since_{nth}", sa.Uuid)
+        matches = _matches(
             part,
-            *here,
-            *more,
-            sa.func.catalog.moments(products.c.id, type_=ARRAY(sa.BigInteger)).overlap(cells),
+            here,
+            *([sum(map(_count, found)) < _MOST] if found else []),
+            moments.overlap(bind(f"{part.name}_cells_{nth}", ARRAY(sa.BigInteger))),
             *(condition.of_few(products.c) for condition in part.conditions),
             *_indexed(shape),
+            *behind,
             (products.c.id >= since).is_(sa.true()),
         )
-        return found.cte(f"{part.name}_{kind}").prefix_with("MATERIALIZED")
-
-    short = matches("short")
-    long = matches("long", _count(short) < _MOST)
-    both = sa.union(sa.select(short), sa.select(long)).cte(f"{part.name}_span")
-    return _first(part, both), lambda found: _count(found) < _MOST
+        found.append(matches.cte(f"{part.name}_span_{nth}").prefix_with("MATERIALIZED"))
+        behind = [(products.c.id < since).is_(sa.true())]
+    span = sa.union_all(*map(sa.select, found)).cte(f"{part.name}_span")
+    return _first(part, span), lambda found: _count(found) < _MOST
 
 
 def _in_catalogue(part: List, gates: list[Clause]) -> tuple[sa.Select[Any], IsIncomplete]:
@@ -228,6 +227,12 @@ def _in_categories(part: List, gates: list[Clause]) -> tuple[sa.Select[Any], IsI
     return hits, is_incomplete
 
 
+def _once(name: str, *conditions: Clause) -> Clause:
+    """Conditions of no row in particular: they are found out once, wherever they stand."""
+    known = sa.select(sa.and_(*conditions).label("so")).cte(name)
+    return sa.select(known.prefix_with("MATERIALIZED")).scalar_subquery()
+
+
 def _count(rows: sa.FromClause) -> sa.ScalarSelect[Any]:
     return sa.select(sa.func.count()).select_from(rows).scalar_subquery()
 
@@ -241,6 +246,7 @@ def _found(parts: list[List], shape: Shape) -> sa.Select[Any]:
         if len(parts) > 1:
             # The page begins in the list at `place`, and goes on in those behind it.
             gates.append(bind("place", sa.Integer) <= number(place))
+            gates = [_once(f"{part.name}_open", *gates)]
         found.append(_find(part, gates, shape).cte(f"{part.name}_found"))
     rows = sa.union_all(
         *(
@@ -255,8 +261,7 @@ def _possible(shape: Shape) -> list[Clause]:
     """Whether there can be any match: found out once, for all lists."""
     if not shape.terms:
         return []
-    possible = sa.select(search_meetings.have_met().label("any")).cte("possible")
-    return [sa.select(possible.prefix_with("MATERIALIZED")).scalar_subquery()]
+    return [_once("possible", search_meetings.have_met())]
 
 
 def _every(parts: list[List], shape: Shape) -> sa.Select[Any]:

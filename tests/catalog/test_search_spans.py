@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from services.catalog.search_spans import PRECISIONS, before
+from services.catalog.search_spans import PARTS, PRECISIONS, before, parts
 from services.catalog.search_statistics import NOTHING
 
 LAST = UUID(int=2**128 - 1)
@@ -46,6 +46,18 @@ def test_a_span_has_all_products_from_its_first_to_its_last(id: UUID, share: flo
     assert span.since < min(span.until, id)
 
 
+@pytest.mark.parametrize("id", [LAST, IDS[90]])
+def test_its_parts_follow_each_other_and_are_all_of_it(id: UUID) -> None:
+    found = parts(id, 0.4, IDS)
+    assert found is not None
+    read, end = 0, min(found[0].until, id)
+    for part, share in zip(found, PARTS, strict=True):
+        inside = [one for one in products() if part.since <= one < end]
+        assert all(cells(one) & set(part.cells) for one in inside)
+        read, end = read + len(inside), part.since
+        assert read == pytest.approx(share * 4_000, abs=5)
+
+
 def test_a_span_ends_at_the_page_or_where_new_products_may_be() -> None:
     assert before(IDS[50], 0.1, IDS).until > IDS[50]  # type: ignore[union-attr]
     until = before(LAST, 0.1, IDS).until  # type: ignore[union-attr]
@@ -54,5 +66,6 @@ def test_a_span_ends_at_the_page_or_where_new_products_may_be() -> None:
 
 def test_there_is_none_where_the_list_has_not_so_many() -> None:
     assert before(IDS[10], 0.2, IDS) is None
+    assert parts(IDS[10], 0.2, IDS) is None
     assert before(IDS[0], 0.01, IDS) is None
     assert before(LAST, 0.1, NOTHING.ids) is None
