@@ -220,7 +220,8 @@ def test_the_edge_finds_what_it_is_configured_with() -> None:
     assert script.endswith(f" && shop edge > {file}")
     # Started anew when it is configured anew.
     assert container["environment"] == making["environment"]
-    for argument in container["command"][2:]:
+    assert container["command"][2:4] == ["--concurrency", "2"]
+    for argument in container["command"][4:]:
         assert argument in edge.ARGUMENTS
 
 

@@ -290,7 +290,8 @@ def test_the_edge_reads_the_contract_where_its_configuration_says() -> None:
     assert {"configMapRef": {"name": "shop"}} in making["envFrom"]
     # Pages are made when the image is built: see the Dockerfile.
     assert f"python -m cli.web {here.web}" in (ROOT / "Dockerfile").read_text()
-    for argument in envoy["args"][2:]:
+    assert envoy["args"][2:4] == ["--concurrency", "2"]
+    for argument in envoy["args"][4:]:
         assert argument in edge.ARGUMENTS
 
 
