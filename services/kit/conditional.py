@@ -109,11 +109,12 @@ def answering(method: Method) -> Answering:
     async def say(
         answer: Rendered, context: Any, asked: Mapping[str, str], *, for_all: bool
     ) -> bytes:
-        metadata = [("etag", f'W/"{answer.tag}"'), ("vary", VARY)]
+        name = answer.tag
+        metadata = [("etag", f'W/"{name}"'), ("vary", VARY)]
         if for_all:  # staff sees more; what depends on a token is for no cache
             metadata.append(("cache-control", PUBLIC))
         known = asked.get("if-none-match")
-        unchanged = known is not None and (known == "*" or answer.tag in _TAGS.findall(known))
+        unchanged = known is not None and (known == "*" or name in _TAGS.findall(known))
         if unchanged:
             metadata.append((HTTP_CODE, "304"))
         if TAKES_JSON in asked:
