@@ -35,7 +35,9 @@ def environment(databases: Databases) -> dict[str, str]:
     return {"SHOP_DATABASE_URL": databases.owner}
 
 
-async def test_a_sound_shop_is_well(environment: dict[str, str], tmp_path: Path) -> None:
+async def test_a_sound_shop_is_well(
+    environment: dict[str, str], tmp_path: Path, empty_database: None
+) -> None:
     findings = await doctor.examine(tmp_path, environment)
     assert ill(findings) == []
     text = "\n".join(finding.what for finding in findings)
