@@ -43,7 +43,6 @@ CHANNEL = "catalog_changes"
 LOOK_SHARE = 0.2
 LOOKED_AT_ONCE = 500
 
-
 _write = writer(catalog_pb2.Product)
 
 
