@@ -3,7 +3,7 @@
 ProtoJSON (https://protobuf.dev/programming-guides/json) with the names of fields as the contract
 spells them, and with fields that hold their zero. What writes a kind of message is made once, of
 its descriptor; protobuf's own `json_format` looks everything up for each field of each message, and
-takes ten times as long.
+takes four times as long.
 """
 
 from __future__ import annotations

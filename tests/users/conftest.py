@@ -21,6 +21,7 @@ from services.users import __main__ as wiring, passwords
 from services.users.__main__ import Settings, build
 from services.users.tables import metadata
 from tests import callers
+from tests.running import ASYNCPGS_OWN
 from tests.users import signing_keys
 from tests.users.people import People, Served
 
@@ -109,8 +110,8 @@ async def serving(settings: Settings) -> AsyncIterator[Served]:
     await database.close()
 
 
-# The driver's own: transactions, and once per connection what it has to know of a type.
-DRIVER = ("BEGIN;", "COMMIT;", "ROLLBACK;", "current_setting('jit')", "typeinfo_tree")
+# The driver's own: transactions, and what it asks.
+DRIVER = ("BEGIN;", "COMMIT;", "ROLLBACK;", *ASYNCPGS_OWN)
 
 
 @pytest.fixture
